@@ -1,0 +1,2 @@
+//! The `posse` program.
+fn main(){}

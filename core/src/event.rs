@@ -1,0 +1,220 @@
+//! What a machine tells its application: owned and small. A message's bytes go into the caller's reusable buffer.
+
+use crate::ids::{Channel, GroupId, LoginId, PeerId};
+use crate::time::Duration;
+use alloc::boxed::Box;
+use core::net::SocketAddr;
+
+/// What a client tells its application, in one ordered queue: a join stands before its member's first message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ClientEvent {
+    /// The server's application accepted the login.
+    LoggedIn {
+        /// This client's id from now on.
+        me: PeerId,
+        /// What the server's application had to say.
+        message: Box<[u8]>,
+    },
+    /// The login came to nothing; the client is over.
+    LoginFailed(LoginFailure),
+    /// The session is over, and with it every group.
+    Ended(EndReason),
+    /// A message; its bytes are in the buffer that was passed to the poll.
+    Message(Message),
+    /// A member is in a group: this client itself, one that was there before, or a newcomer. Counts as processed when
+    /// polled.
+    MemberJoined {
+        /// Which group.
+        group: GroupId,
+        /// Who; possibly this client.
+        member: PeerId,
+        /// What the server's application said of that client when it accepted it.
+        user_data: Box<[u8]>,
+        /// What the server's application sent along with this join.
+        message: Box<[u8]>,
+    },
+    /// A member is no longer in a group. Nothing of that member's in that group follows.
+    MemberLeft {
+        /// Which group.
+        group: GroupId,
+        /// Who; possibly this client.
+        member: PeerId,
+        /// Why.
+        why: LeaveReason,
+    },
+    /// Traffic with a peer goes another way now, or for another reason.
+    PathChanged {
+        /// Which peer.
+        peer: PeerId,
+        /// How it goes now.
+        path: Path,
+    },
+    /// A send that failed as full may be tried again.
+    Writable {
+        /// To whom.
+        to: PeerId,
+    },
+}
+
+/// What a server tells its application.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ServerEvent {
+    /// A client that holds the right key and application id asks to be let in.
+    LoginRequested {
+        /// To accept or reject it by.
+        login: LoginId,
+        /// Its address as the server sees it.
+        from: SocketAddr,
+        /// What its application presented.
+        token: Box<[u8]>,
+    },
+    /// A client's session is over.
+    ClientLeft {
+        /// Whose.
+        client: PeerId,
+        /// Why.
+        why: EndReason,
+    },
+    /// What became of a join. Exactly one for each member that was put into a group.
+    JoinCompleted {
+        /// Which group.
+        group: GroupId,
+        /// Who joined.
+        member: PeerId,
+        /// What became of it.
+        outcome: JoinOutcome,
+    },
+    /// A group is over.
+    GroupEnded(GroupId),
+    /// A message; its bytes are in the buffer that was passed to the poll.
+    Message(Message),
+    /// Traffic between two clients goes another way now, or for another reason. `path` is as `a` reported it.
+    PathChanged {
+        /// Who says so.
+        a: PeerId,
+        /// The other.
+        b: PeerId,
+        /// How traffic between them goes.
+        path: Path,
+    },
+    /// A send that failed as full may be tried again.
+    Writable {
+        /// To whom.
+        to: PeerId,
+    },
+}
+
+/// Where a message came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Message {
+    /// The sender.
+    pub from: PeerId,
+    /// The group it was sent to, `None` if to this peer alone.
+    pub group: Option<GroupId>,
+    /// On which channel.
+    pub channel: Channel,
+    /// Whether its last part came directly, not by the server's relay. True between client and server.
+    pub direct: bool,
+}
+
+/// How traffic with a peer goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Path {
+    /// Directly, both ways.
+    Direct {
+        /// Smoothed round-trip time of the direct path.
+        rtt: Duration,
+    },
+    /// By the server's relay, in one direction at least.
+    Relayed {
+        /// Why not directly.
+        because: RelayReason,
+    },
+}
+
+/// Why traffic with a peer is relayed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum RelayReason {
+    /// Hole punching is under way.
+    Probing,
+    /// No probe of ours was answered and none of the peer's arrived: neither direction passes the NATs.
+    NoAnswer,
+    /// What we send arrives directly, but nothing of the peer's does.
+    OnlyOutbound,
+    /// What the peer sends arrives directly, but nothing of ours does.
+    OnlyInbound,
+    /// It was direct until the hole closed; punching goes on.
+    HoleClosed,
+    /// The group does not allow direct paths.
+    Forbidden,
+}
+
+/// Why a member is no longer in a group.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum LeaveReason {
+    /// The server's application took it out.
+    Left,
+    /// The group was destroyed, or ended with its last member.
+    GroupEnded,
+    /// The member's session is over.
+    Disconnected,
+}
+
+/// Why a login came to nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum LoginFailure {
+    /// No valid answer in time: no server there, no UDP, or another server key than the configured one.
+    NoAnswer,
+    /// The server speaks another version of the protocol.
+    Version {
+        /// The version that it speaks.
+        server: u16,
+    },
+    /// The server is for another application.
+    Application,
+    /// Client and server have no cipher suite in common.
+    Suite,
+    /// The server's application said no.
+    Rejected {
+        /// What it had to say.
+        message: Box<[u8]>,
+    },
+    /// The server takes no more sessions.
+    ServerFull,
+}
+
+/// Why a session is over.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// This end's application closed it.
+    Local,
+    /// The other end's application closed it.
+    Remote,
+    /// Nothing was heard of the other end for too long.
+    TimedOut,
+    /// The other end broke the protocol.
+    Violation,
+}
+
+/// What became of a join.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum JoinOutcome {
+    /// All old members and the newcomer have processed it.
+    Ok,
+    /// It left before that.
+    Left,
+    /// The group ended before that.
+    GroupEnded,
+    /// Its session ended before that.
+    Disconnected,
+    /// Some member did not process it in time.
+    TimedOut,
+}

@@ -1,0 +1,27 @@
+//! Server-led peer-to-peer as pure state machines.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(any(test, feature = "arbitrary"))]
+extern crate std;
+
+pub mod command;
+mod entropy;
+pub mod event;
+pub mod ids;
+pub mod machine;
+pub mod outbox;
+pub mod time;
+pub mod wire;
+
+pub use command::{Command, SendOptions, Target, To};
+pub use event::{
+    ClientEvent, EndReason, JoinOutcome, LeaveReason, LoginFailure, Message, Path, RelayReason, ServerEvent,
+};
+pub use ids::{Channel, GroupId, LoginId, PeerId, Reliability, SocketId, StreamId};
+pub use machine::{
+    Ecn, Entry, Input, Machine, Request, Room, SendFailure, SocketInput, StreamEnd, StreamInput, Tap, Wake,
+};
+pub use outbox::{Outbox, Transmit, Via};
+pub use time::{Duration, Instant};

@@ -1,0 +1,6 @@
+//! Bytes to types and back. No state, no allocation, no panic: every reader returns a typed error, and every parser under
+//! here denies indexing, `unwrap` and unchecked arithmetic.
+
+pub(crate) mod buf;
+
+pub use buf::Malformed;
