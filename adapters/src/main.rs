@@ -1,2 +1,2 @@
 //! The `posse` program.
-fn main(){}
+fn main() {}

@@ -9,10 +9,15 @@ extern crate std;
 pub mod command;
 mod entropy;
 pub mod event;
+mod group;
 pub mod ids;
 pub mod machine;
 pub mod outbox;
+mod path;
+mod relay;
+pub mod secure;
 pub mod time;
+mod transport;
 pub mod wire;
 
 pub use command::{Command, SendOptions, Target, To};

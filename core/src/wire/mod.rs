@@ -2,5 +2,10 @@
 //! here denies indexing, `unwrap` and unchecked arithmetic.
 
 pub(crate) mod buf;
+pub(crate) mod control;
+pub(crate) mod frames;
+pub(crate) mod header;
+pub(crate) mod login;
+pub(crate) mod relay;
 
 pub use buf::Malformed;

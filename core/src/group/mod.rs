@@ -1,0 +1,1 @@
+//! Membership and epochs, server side and client side.

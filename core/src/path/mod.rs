@@ -1,0 +1,1 @@
+//! Hole punching: candidates, probing, verdict.

@@ -1,0 +1,1 @@
+//! Cipher suites, login handshake, pair keys, packet protection, replay window.

@@ -1,0 +1,1 @@
+//! Reliable UDP: number spaces, acknowledgements, loss recovery, congestion control, pacing, channels.
