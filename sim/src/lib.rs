@@ -1,1 +1,3 @@
-//! sim
+//! A deterministic simulated network that drives any sans-IO machine.
+
+pub mod nat;
