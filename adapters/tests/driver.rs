@@ -1,4 +1,5 @@
 //! The driver over loopback sockets, with a machine that does as it is told and writes down what it is handed.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use posse::{
     BindError, Driver, Ecn, Input, Instant, Machine, Outbox, Request, SendFailure, SocketId, SocketInput, StreamEnd,
