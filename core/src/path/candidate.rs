@@ -1,0 +1,182 @@
+//! One address that the peer may be reached at: its schedule of challenges, and what came back.
+
+use super::{FAST_FOR, FAST_INTERVAL, ROUND, SLOWEST_INTERVAL, TOKEN_LIFE};
+use crate::time::{Duration, Instant};
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+
+/// Outstanding tokens a candidate; a newer one replaces the oldest. At the fast rate they cover round trips to 600 ms at
+/// once; slower answers find their token among the last of the fast ones, which stay while probing slows down.
+const TOKENS: usize = 32;
+
+/// Why nothing is ever sent to an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum Unprobeable {
+    /// Port 0.
+    #[error("port 0")]
+    PortZero,
+    /// The unspecified address, or another of IPv4's "this network" (RFC 1122 §3.2.1.3).
+    #[error("unspecified address")]
+    Unspecified,
+    /// A multicast group.
+    #[error("multicast address")]
+    Multicast,
+    /// The limited broadcast address.
+    #[error("broadcast address")]
+    Broadcast,
+}
+
+/// Whether a single host can be at `address`. Looks through IPv4-mapped IPv6 addresses.
+pub(crate) fn probeable(address: SocketAddr) -> Result<(), Unprobeable> {
+    let ip = address.ip().to_canonical();
+    let this_network = matches!(ip, IpAddr::V4(v4) if v4.octets()[0] == 0);
+    if address.port() == 0 {
+        Err(Unprobeable::PortZero)
+    } else if ip.is_unspecified() || this_network {
+        Err(Unprobeable::Unspecified)
+    } else if ip.is_multicast() {
+        Err(Unprobeable::Multicast)
+    } else if matches!(ip, IpAddr::V4(v4) if v4.is_broadcast()) {
+        Err(Unprobeable::Broadcast)
+    } else {
+        Ok(())
+    }
+}
+
+/// Who named a candidate; in the order in which they are probed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Origin {
+    /// The server.
+    Given,
+    /// An authenticated packet came from there.
+    Reflexive,
+}
+
+struct Outstanding {
+    token: u64,
+    sent: Instant,
+}
+
+/// See the module's text.
+pub(super) struct Candidate {
+    pub(super) address: SocketAddr,
+    pub(super) origin: Origin,
+    /// When to challenge it next.
+    pub(super) due: Option<Instant>,
+    /// When an authenticated packet last came from there.
+    pub(super) heard: Option<Instant>,
+    /// The proof that it arrives: the lowest time that a challenge of the latest round took to be answered. The answer
+    /// to a challenge may have come over the relay, so it is a bound on no single way, but comparable among candidates.
+    pub(super) rtt: Option<Duration>,
+    /// `rtt` is of an earlier round.
+    rtt_is_old: bool,
+    began: Instant,
+    interval: Duration,
+    last_sent: Option<Instant>,
+    /// A ring once it is full, with `oldest` to be replaced next.
+    outstanding: Vec<Outstanding>,
+    oldest: usize,
+}
+
+impl Candidate {
+    /// A candidate that is due at once.
+    pub(super) fn new(address: SocketAddr, origin: Origin, now: Instant) -> Self {
+        Self {
+            address,
+            origin,
+            due: Some(now),
+            heard: None,
+            rtt: None,
+            rtt_is_old: false,
+            began: now,
+            interval: FAST_INTERVAL,
+            last_sent: None,
+            outstanding: Vec::new(),
+            oldest: 0,
+        }
+    }
+
+    /// Starts its schedule anew. Its proof is of the past then and counts only if it is in use.
+    pub(super) fn begin(&mut self, now: Instant, in_use: bool) {
+        self.due = Some(now);
+        self.began = now;
+        self.interval = FAST_INTERVAL;
+        self.rtt_is_old = true;
+        if !in_use {
+            self.rtt = None;
+        }
+    }
+
+    /// Whether its schedule began before (or when) something happened.
+    pub(super) fn began_before(&self, when: Option<Instant>) -> bool {
+        when >= Some(self.began)
+    }
+
+    /// How long to wait after a challenge at `now`.
+    pub(super) fn next_interval(&mut self, now: Instant) -> Duration {
+        if now.since(self.began) >= FAST_FOR {
+            self.interval = self.interval.saturating_mul(2).min(SLOWEST_INTERVAL);
+        }
+        self.interval
+    }
+
+    /// Notes a challenge, and that the next one is due after `pause` if its schedule is not over then.
+    pub(super) fn sent(&mut self, now: Instant, token: u64, pause: Duration) {
+        let next = now + pause;
+        self.due = (next > now && next < self.began + ROUND).then_some(next);
+        self.last_sent = Some(now);
+        let entry = Outstanding { token, sent: now };
+        if self.outstanding.len() < TOKENS {
+            self.outstanding.reserve_exact(TOKENS - self.outstanding.len());
+            self.outstanding.push(entry);
+        } else if let Some(slot) = self.outstanding.get_mut(self.oldest) {
+            *slot = entry;
+            self.oldest = (self.oldest + 1) % TOKENS;
+        }
+    }
+
+    /// The peer just challenged from there, so now is a good time, unless it is proven or was challenged just now.
+    pub(super) fn trigger(&mut self, now: Instant) {
+        if self.rtt.is_none() {
+            let soonest = self.last_sent.map_or(now, |last| now.max(last + FAST_INTERVAL));
+            self.due = Some(self.due.map_or(soonest, |due| due.min(soonest)));
+        }
+    }
+
+    /// If `token` is one of its own, its round-trip time. The token stays known: its second copy is no surprise.
+    pub(super) fn on_response(&mut self, now: Instant, token: u64) -> Option<Duration> {
+        let sent = self.outstanding.iter().find(|o| o.token == token)?.sent;
+        let sample = now.since(sent);
+        if sample > TOKEN_LIFE {
+            return None;
+        }
+        let best = match self.rtt {
+            Some(rtt) if !self.rtt_is_old => rtt.min(sample),
+            _ => sample,
+        };
+        self.rtt = Some(best);
+        self.rtt_is_old = false;
+        self.rtt
+    }
+
+    /// Gives the tokens' memory back when all have expired: a pair that is settled stays small.
+    pub(super) fn expire(&mut self, now: Instant) {
+        if self.last_sent.is_some_and(|last| now.since(last) > TOKEN_LIFE) && self.outstanding.capacity() > 0 {
+            self.outstanding = Vec::new();
+            self.oldest = 0;
+        }
+    }
+
+    /// Nothing sent before now proves anything.
+    pub(super) fn forget(&mut self) {
+        self.rtt = None;
+        self.outstanding.clear();
+        self.oldest = 0;
+        self.due = None;
+    }
+
+    #[cfg(test)]
+    pub(super) fn holds_tokens(&self) -> bool {
+        self.outstanding.capacity() > 0
+    }
+}
