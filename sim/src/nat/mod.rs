@@ -3,6 +3,13 @@
 //! The two axes are those of RFC 4787 and independent of each other: how a NAT maps an inside endpoint to an outside
 //! port (§4.1), and whom it lets send to that port (§5).
 
+mod table;
+
+pub use table::{NatBox, Outbound};
+
+use posse_core::Duration;
+use std::ops::RangeInclusive;
+
 /// When a NAT uses the same outside port again for another destination. RFC 4787 §4.1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Mapping {
@@ -33,4 +40,100 @@ pub enum Filtering {
 impl Filtering {
     /// All of them, from the easiest to the hardest to punch.
     pub const ALL: [Self; 3] = [Self::EndpointIndependent, Self::AddressDependent, Self::AddressAndPortDependent];
+}
+
+/// How a NAT chooses the outside port of a new mapping. RFC 4787 §4.2.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum Allocation {
+    /// Uniformly at random from [`Nat::ports`].
+    Random,
+    /// The inside port, unless another inside endpoint has it: then at random. Mappings of one inside endpoint share
+    /// the port, so that toward the outside every such NAT maps endpoint-independently.
+    Preserving,
+}
+
+/// How a NAT behaves.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Nat {
+    /// See [`Mapping`].
+    pub mapping: Mapping,
+    /// See [`Filtering`].
+    pub filtering: Filtering,
+    /// See [`Allocation`].
+    pub allocation: Allocation,
+    /// What random ports are drawn from.
+    pub ports: RangeInclusive<u16>,
+    /// How long a mapping lives after the last packet that refreshed it.
+    pub lifetime: Duration,
+    /// Whether packets from outside refresh a mapping too; those from inside always do.
+    pub inbound_refresh: bool,
+    /// Whether a packet from inside to the NAT's own outside address comes back in, with its outside source.
+    pub hairpin: bool,
+}
+
+impl Nat {
+    /// Random ports from 1024 up, 120 s of life (what RFC 4787 §4.3 asks for at least), refreshed from inside only, no
+    /// hairpinning.
+    pub const fn new(mapping: Mapping, filtering: Filtering) -> Self {
+        Self {
+            mapping,
+            filtering,
+            allocation: Allocation::Random,
+            ports: 1024..=65535,
+            lifetime: table::LIFETIME,
+            inbound_refresh: false,
+            hairpin: false,
+        }
+    }
+
+    /// Endpoint-independent mapping and address-and-port-dependent filtering: the common home router.
+    pub const fn home() -> Self {
+        Self::new(Mapping::EndpointIndependent, Filtering::AddressAndPortDependent)
+    }
+
+    /// Address-and-port-dependent in both: the classic "symmetric" NAT.
+    pub const fn symmetric() -> Self {
+        Self::new(Mapping::AddressAndPortDependent, Filtering::AddressAndPortDependent)
+    }
+
+    /// Each mapping with each filtering, in the order of [`Mapping::ALL`], then [`Filtering::ALL`].
+    pub fn all_nine() -> [Self; 9] {
+        std::array::from_fn(|n| Self::new(Mapping::ALL[n / 3], Filtering::ALL[n % 3]))
+    }
+
+    /// See [`Allocation`].
+    #[must_use]
+    pub fn allocation(mut self, allocation: Allocation) -> Self {
+        self.allocation = allocation;
+        self
+    }
+
+    /// See [`Self::ports`].
+    #[must_use]
+    pub fn ports(mut self, ports: RangeInclusive<u16>) -> Self {
+        self.ports = ports;
+        self
+    }
+
+    /// See [`Self::lifetime`].
+    #[must_use]
+    pub fn lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = lifetime;
+        self
+    }
+
+    /// See [`Self::inbound_refresh`].
+    #[must_use]
+    pub fn inbound_refresh(mut self, refresh: bool) -> Self {
+        self.inbound_refresh = refresh;
+        self
+    }
+
+    /// See [`Self::hairpin`].
+    #[must_use]
+    pub fn hairpin(mut self, hairpin: bool) -> Self {
+        self.hairpin = hairpin;
+        self
+    }
 }

@@ -1,0 +1,110 @@
+//! One number for everything that happened: 128 bits of SipHash-1-3 with fixed keys over every event, with its time and
+//! its bytes. Two runs are the same run exactly if their digests are equal (but for a chance of 2^-128).
+
+use crate::event::{Event, PacketView, Place};
+use posse_core::Instant;
+use siphasher::sip128::{Hasher128, SipHasher13};
+use std::hash::Hasher;
+use std::net::SocketAddrV4;
+
+/// The running digest.
+pub(crate) struct Digest {
+    hasher: SipHasher13,
+    events: u64,
+}
+
+impl Digest {
+    pub(crate) fn new() -> Self {
+        Self { hasher: SipHasher13::new_with_keys(0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908), events: 0 }
+    }
+
+    /// Over everything so far.
+    pub(crate) fn value(&self) -> u128 {
+        self.hasher.finish128().as_u128()
+    }
+
+    /// How many events that were.
+    pub(crate) fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Adds one event. Each kind begins with a number of its own and has a fixed length, but for a packet's bytes, which
+    /// follow their length: no two sequences of events give the same bytes.
+    pub(crate) fn add(&mut self, at: Instant, event: &Event<'_>) {
+        self.events += 1;
+        self.number(at.0);
+        match *event {
+            Event::Sent { host, socket, packet } => {
+                self.head(0, host, u64::from(socket.0));
+                self.packet(packet);
+            }
+            Event::Delivered { host, socket, packet } => {
+                self.head(1, host, u64::from(socket.0));
+                self.packet(packet);
+            }
+            Event::Dropped { place, why, packet } => {
+                self.place(2, place, why as u64);
+                self.number(packet.id);
+            }
+            Event::Duplicated { place, original, packet } => {
+                self.place(3, place, original);
+                self.number(packet.id);
+            }
+            Event::Corrupted { place, packet } => {
+                self.place(4, place, 0);
+                self.packet(packet);
+            }
+            Event::Translated { net, before: (from, to), packet } => {
+                self.head(5, net, packet.id);
+                [from, to, packet.from, packet.to].into_iter().for_each(|a| self.address(a));
+            }
+            Event::Mapped { net, inside, outside, toward } => {
+                self.head(6, net, 0);
+                [inside, outside, toward].into_iter().for_each(|a| self.address(a));
+            }
+            Event::Woken { host, why } => self.head(7, host, why as u64),
+            Event::Acted { host } => self.head(8, host, 0),
+            Event::Started { host, incarnation } => self.head(9, host, u64::from(incarnation)),
+            Event::SocketOpened { host, socket, port } => {
+                self.head(10, host, u64::from(socket.0) << 16 | u64::from(port));
+            }
+            Event::LinkChanged { place, cut: (up, down) } => {
+                self.place(11, place, u64::from(up) << 1 | u64::from(down));
+            }
+            Event::Rebooted { net } => self.head(12, net, 0),
+            Event::Blocked { from, to, blocked } => {
+                self.head(13, usize::from(blocked), u64::from(from.to_bits()) << 32 | u64::from(to.to_bits()));
+            }
+            Event::Unsendable { host, len } => self.head(14, host, len as u64),
+        }
+    }
+
+    fn head(&mut self, kind: u8, who: usize, detail: u64) {
+        self.number(u64::from(kind) << 56 | who as u64);
+        self.number(detail);
+    }
+
+    fn place(&mut self, kind: u8, place: Place, detail: u64) {
+        let (is_net, who) = match place {
+            Place::Host(host) => (0, host),
+            Place::Net(net) => (1, net),
+        };
+        self.head(kind, who | is_net << 48, detail);
+    }
+
+    fn packet(&mut self, packet: PacketView<'_>) {
+        self.number(packet.id);
+        self.address(packet.from);
+        self.address(packet.to);
+        self.number(u64::from(packet.ecn.bits()) << 32 | packet.bytes.len() as u64);
+        self.hasher.write(packet.bytes);
+    }
+
+    fn address(&mut self, address: SocketAddrV4) {
+        self.number(u64::from(address.ip().to_bits()) << 16 | u64::from(address.port()));
+    }
+
+    fn number(&mut self, number: u64) {
+        self.hasher.write(&number.to_le_bytes());
+    }
+}

@@ -1,0 +1,276 @@
+//! What happens in a world, one by one: for the digest, for timelines, for packet captures.
+
+use posse_core::{Ecn, Instant, SocketId, Wake};
+use std::cell::RefCell;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::rc::Rc;
+
+/// A host or a network, by its number in the world. What has a link: a host, or (under the name of the network behind
+/// it) a NAT.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Place {
+    /// A host; its link is the one to the network it is on.
+    Host(usize),
+    /// A network; its link is the one from its NAT to the network outside. The internet has none.
+    Net(usize),
+}
+
+/// Why a packet went no further.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// Lost by chance.
+    Loss,
+    /// The queue of a limited link was full.
+    Queue,
+    /// Larger than the link takes.
+    TooBig,
+    /// The link is cut.
+    Cut,
+    /// The internet does not carry it between these two addresses at the moment.
+    Blocked,
+    /// Nobody has the destination address.
+    NoRoute,
+    /// The host has no socket on that port.
+    NoSocket,
+    /// It went through more routers than its hop limit allowed.
+    HopLimit,
+    /// The NAT has no mapping on that port.
+    NoMapping,
+    /// The NAT has a mapping there, which does not admit that source.
+    Filtered,
+    /// From inside to the NAT's own outside address, and the NAT does not hairpin.
+    Hairpin,
+    /// The NAT has no port left.
+    NoPort,
+}
+
+impl DropReason {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 12] = [
+        Self::Loss,
+        Self::Queue,
+        Self::TooBig,
+        Self::Cut,
+        Self::Blocked,
+        Self::NoRoute,
+        Self::NoSocket,
+        Self::HopLimit,
+        Self::NoMapping,
+        Self::Filtered,
+        Self::Hairpin,
+        Self::NoPort,
+    ];
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Loss => "lost",
+            Self::Queue => "queue full",
+            Self::TooBig => "too big",
+            Self::Cut => "link cut",
+            Self::Blocked => "blocked",
+            Self::NoRoute => "no route",
+            Self::NoSocket => "no socket",
+            Self::HopLimit => "hop limit",
+            Self::NoMapping => "no mapping",
+            Self::Filtered => "filtered",
+            Self::Hairpin => "no hairpin",
+            Self::NoPort => "no port left",
+        })
+    }
+}
+
+/// A packet as an observer sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PacketView<'a> {
+    /// Its number in this world, kept on its whole way; a duplicate has its own.
+    pub id: u64,
+    /// Source, as the addresses stand at this point of its way.
+    pub from: SocketAddrV4,
+    /// Destination, likewise.
+    pub to: SocketAddrV4,
+    /// Explicit congestion notification.
+    pub ecn: Ecn,
+    /// UDP payload.
+    pub bytes: &'a [u8],
+}
+
+/// Something that happened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A host sent a packet.
+    Sent {
+        /// Which host.
+        host: usize,
+        /// By which socket.
+        socket: SocketId,
+        /// The packet.
+        packet: PacketView<'a>,
+    },
+    /// A host received a packet.
+    Delivered {
+        /// Which host.
+        host: usize,
+        /// On which socket.
+        socket: SocketId,
+        /// The packet.
+        packet: PacketView<'a>,
+    },
+    /// A packet went no further.
+    Dropped {
+        /// Where: the host or NAT whose link or table it was; the internet for what it does not route.
+        place: Place,
+        /// Why.
+        why: DropReason,
+        /// The packet.
+        packet: PacketView<'a>,
+    },
+    /// A link doubled a packet.
+    Duplicated {
+        /// Whose link.
+        place: Place,
+        /// Number of the original.
+        original: u64,
+        /// The copy.
+        packet: PacketView<'a>,
+    },
+    /// A link flipped a bit of a packet.
+    Corrupted {
+        /// Whose link.
+        place: Place,
+        /// The packet, as it is now.
+        packet: PacketView<'a>,
+    },
+    /// A packet passed a NAT.
+    Translated {
+        /// The network behind the NAT.
+        net: usize,
+        /// Source and destination before.
+        before: (SocketAddrV4, SocketAddrV4),
+        /// The packet, as it is now.
+        packet: PacketView<'a>,
+    },
+    /// A NAT opened a mapping.
+    Mapped {
+        /// The network behind the NAT.
+        net: usize,
+        /// Whose.
+        inside: SocketAddrV4,
+        /// How the outside sees it.
+        outside: SocketAddrV4,
+        /// The destination for which it was opened.
+        toward: SocketAddrV4,
+    },
+    /// A machine was told that the time it had named has come.
+    Woken {
+        /// Which host.
+        host: usize,
+        /// Why it wanted to be woken.
+        why: Wake,
+    },
+    /// The application of a host did something with its machine.
+    Acted {
+        /// Which host.
+        host: usize,
+    },
+    /// A host started (its first `incarnation` is 0) or started again.
+    Started {
+        /// Which host.
+        host: usize,
+        /// How often it had started before.
+        incarnation: u32,
+    },
+    /// A machine sent on a stream, to an IPv6 address or by a socket that it does not have: there is no such thing here.
+    Unsendable {
+        /// Which host.
+        host: usize,
+        /// How much, in bytes.
+        len: usize,
+    },
+    /// A host opened a socket.
+    SocketOpened {
+        /// Which host.
+        host: usize,
+        /// The socket.
+        socket: SocketId,
+        /// Its port.
+        port: u16,
+    },
+    /// A link was changed, cut or healed.
+    LinkChanged {
+        /// Whose.
+        place: Place,
+        /// Whether each direction is cut now: (up, down).
+        cut: (bool, bool),
+    },
+    /// A NAT lost its table.
+    Rebooted {
+        /// The network behind it.
+        net: usize,
+    },
+    /// The internet stopped (or began again) to carry packets from one address to another.
+    Blocked {
+        /// From.
+        from: Ipv4Addr,
+        /// To.
+        to: Ipv4Addr,
+        /// Whether it is blocked now.
+        blocked: bool,
+    },
+}
+
+/// Sees everything that happens in a world, in order.
+pub trait Observer {
+    /// Takes one event in.
+    fn event(&mut self, at: Instant, event: &Event<'_>);
+}
+
+impl<O: Observer> Observer for Rc<RefCell<O>> {
+    fn event(&mut self, at: Instant, event: &Event<'_>) {
+        self.borrow_mut().event(at, event);
+    }
+}
+
+/// How many packets met which end. `sent + duplicated = delivered + dropped + in flight`, always.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Sent by hosts.
+    pub sent: u64,
+    /// Made by links.
+    pub duplicated: u64,
+    /// Received by hosts.
+    pub delivered: u64,
+    /// Not sent at all: see [`Event::Unsendable`].
+    pub unsendable: u64,
+    /// Of all packets, those with a bit flipped on the way (once for each time).
+    pub corrupted: u64,
+    dropped: [u64; DropReason::ALL.len()],
+}
+
+impl Counters {
+    /// Dropped for `why`.
+    pub fn dropped(&self, why: DropReason) -> u64 {
+        self.dropped[why as usize]
+    }
+
+    /// Dropped for whatever reason.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+
+    pub(crate) fn count(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Sent { .. } => self.sent += 1,
+            Event::Delivered { .. } => self.delivered += 1,
+            Event::Dropped { why, .. } => self.dropped[*why as usize] += 1,
+            Event::Duplicated { .. } => self.duplicated += 1,
+            Event::Corrupted { .. } => self.corrupted += 1,
+            Event::Unsendable { .. } => self.unsendable += 1,
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Links: what happens to a packet between a host (or a NAT) and the network it is attached to.
+//!
+//! A [`Link`] has two directions, each a [`Direction`] of its own. The effects COMBINE, in the order in which a packet
+//! meets them: maximum size, queue, transmission at a rate, loss, propagation delay, jitter, reordering, corruption,
+//! duplication.
+//!
+//! Every decision is a function of (seed, direction, ordinal of the packet on it): packet `n` owns block `n` of the
+//! direction's ChaCha8 stream, and each purpose owns fixed words of the block. Hence taking one effect away, or making a
+//! chance smaller, leaves every other decision as it was, which is what lets a failing case shrink. All arithmetic is
+//! integer; time is nanoseconds, and transmission carries its remainder, so that a rate is exact over any number of
+//! packets.
+
+use crate::dice::{Block, Label, below, stream, up_to};
+use crate::event::DropReason;
+use posse_core::{Duration, Instant};
+use rand_chacha::ChaCha8Rng;
+
+/// Bytes of IPv4 and UDP header around a datagram, RFC 791 and RFC 768. They count against rate, queue and MTU.
+pub const HEADERS: usize = 28;
+
+/// A probability as a number of 2^-32 parts, so that it is exact and compares with a random word.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Chance(u64);
+
+impl Chance {
+    /// 0.
+    pub const NEVER: Self = Self(0);
+    /// 1.
+    pub const ALWAYS: Self = Self(1 << 32);
+
+    /// `n` in `of`, rounded down to 2^-32; more than 1 counts as 1, `of` = 0 as never.
+    pub const fn ratio(n: u32, of: u32) -> Self {
+        if of == 0 {
+            return Self::NEVER;
+        }
+        if n >= of { Self::ALWAYS } else { Self(((n as u64) << 32) / of as u64) }
+    }
+
+    /// `n` percent.
+    pub const fn percent(n: u32) -> Self {
+        Self::ratio(n, 100)
+    }
+
+    /// `n` parts in a million.
+    pub const fn ppm(n: u32) -> Self {
+        Self::ratio(n, 1_000_000)
+    }
+
+    /// Whether a uniform `word` hits. A word that hits also hits every larger chance.
+    pub(crate) const fn hits(self, word: u32) -> bool {
+        (word as u64) < self.0
+    }
+}
+
+/// One direction of a link. The default is perfect: no delay, no limit, no fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Direction {
+    /// Propagation delay.
+    pub delay: Duration,
+    /// Extra delay, uniform from 0 to this, that never lets a packet overtake another.
+    pub jitter: Duration,
+    /// How often a packet is held back by [`Self::reorder_delay`] so that later ones overtake it.
+    pub reorder: Chance,
+    /// How long such a packet is held back.
+    pub reorder_delay: Duration,
+    /// How often a packet is lost (after it took its share of the rate).
+    pub loss: Chance,
+    /// How often a packet arrives twice; the copy is later by up to [`Self::jitter`].
+    pub duplicate: Chance,
+    /// How often one bit of a packet arrives flipped. UDP's checksum would catch that; here it passes, to be harsher.
+    pub corrupt: Chance,
+    /// Bits a second, headers included; `None` = no limit.
+    pub rate: Option<u64>,
+    /// Bytes that may wait for a limited rate, headers included, the packet under way included; beyond, packets are
+    /// dropped (drop-tail). A link that is idle takes any packet.
+    pub queue: usize,
+    /// Largest packet in bytes, headers included; larger ones are dropped silently.
+    pub mtu: usize,
+}
+
+impl Direction {
+    /// Perfect.
+    pub const PERFECT: Self = Self {
+        delay: Duration::ZERO,
+        jitter: Duration::ZERO,
+        reorder: Chance::NEVER,
+        reorder_delay: Duration::ZERO,
+        loss: Chance::NEVER,
+        duplicate: Chance::NEVER,
+        corrupt: Chance::NEVER,
+        rate: None,
+        queue: 256 * 1024,
+        mtu: 1500,
+    };
+}
+
+impl Default for Direction {
+    fn default() -> Self {
+        Self::PERFECT
+    }
+}
+
+/// Both directions of a link. The methods set both alike; set the fields to have them differ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Link {
+    /// From the host or NAT to the network it is on.
+    pub up: Direction,
+    /// From the network to the host or NAT.
+    pub down: Direction,
+}
+
+impl Link {
+    /// No delay, no limit, no fault.
+    pub const PERFECT: Self = Self { up: Direction::PERFECT, down: Direction::PERFECT };
+
+    /// Nothing but `delay`, each way.
+    pub const fn new(delay: Duration) -> Self {
+        let direction = Direction { delay, ..Direction::PERFECT };
+        Self { up: direction, down: direction }
+    }
+
+    /// Nothing but `ms` milliseconds of delay, each way.
+    pub const fn millis(ms: u64) -> Self {
+        Self::new(Duration::from_millis(ms))
+    }
+
+    /// Both directions changed by `change`.
+    #[must_use]
+    pub fn both(mut self, change: impl Fn(&mut Direction)) -> Self {
+        change(&mut self.up);
+        change(&mut self.down);
+        self
+    }
+
+    /// See [`Direction::jitter`].
+    #[must_use]
+    pub fn jitter(self, jitter: Duration) -> Self {
+        self.both(|d| d.jitter = jitter)
+    }
+
+    /// See [`Direction::reorder`].
+    #[must_use]
+    pub fn reorder(self, chance: Chance, delay: Duration) -> Self {
+        self.both(|d| (d.reorder, d.reorder_delay) = (chance, delay))
+    }
+
+    /// See [`Direction::loss`].
+    #[must_use]
+    pub fn loss(self, chance: Chance) -> Self {
+        self.both(|d| d.loss = chance)
+    }
+
+    /// See [`Direction::duplicate`].
+    #[must_use]
+    pub fn duplicate(self, chance: Chance) -> Self {
+        self.both(|d| d.duplicate = chance)
+    }
+
+    /// See [`Direction::corrupt`].
+    #[must_use]
+    pub fn corrupt(self, chance: Chance) -> Self {
+        self.both(|d| d.corrupt = chance)
+    }
+
+    /// See [`Direction::rate`] and [`Direction::queue`].
+    #[must_use]
+    pub fn rate(self, bits_per_second: u64, queue: usize) -> Self {
+        self.both(|d| (d.rate, d.queue) = (Some(bits_per_second), queue))
+    }
+
+    /// See [`Direction::mtu`].
+    #[must_use]
+    pub fn mtu(self, bytes: usize) -> Self {
+        self.both(|d| d.mtu = bytes)
+    }
+}
+
+/// Which words of a packet's block decide what.
+mod word {
+    pub(super) const LOSS: usize = 0;
+    pub(super) const REORDER: usize = 1;
+    pub(super) const CORRUPT: usize = 2;
+    pub(super) const CORRUPT_BIT: usize = 3;
+    pub(super) const DUPLICATE: usize = 4;
+    /// Two words.
+    pub(super) const JITTER: usize = 6;
+    /// Two words.
+    pub(super) const COPY_JITTER: usize = 8;
+}
+
+/// What becomes of a packet that is put on a wire.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fate {
+    Dropped(DropReason),
+    Arrives {
+        at: Instant,
+        /// This bit of the payload arrives flipped.
+        flipped: Option<usize>,
+        /// A clean copy arrives too, then.
+        copy: Option<Instant>,
+    },
+}
+
+/// One direction of a link at work.
+pub(crate) struct Wire {
+    config: Direction,
+    pub(crate) cut: bool,
+    dice: ChaCha8Rng,
+    /// When the last packet will have been transmitted, in ns; and how much more than that in 1/rate ns.
+    busy_until: u64,
+    remainder: u64,
+    /// No packet in order arrives before this, in ns.
+    last_arrival: u64,
+}
+
+impl Wire {
+    pub(crate) fn new(seed: u64, number: u64, config: Direction) -> Self {
+        let dice = stream(seed, Label::Wire, number);
+        Self { config, cut: false, dice, busy_until: 0, remainder: 0, last_arrival: 0 }
+    }
+
+    pub(crate) fn config(&self) -> Direction {
+        self.config
+    }
+
+    /// From now on; what is under way stays so, and in order.
+    pub(crate) fn set_config(&mut self, config: Direction) {
+        if config.rate != self.config.rate {
+            self.remainder = 0;
+        }
+        self.config = config;
+    }
+
+    /// Decides over the next packet, of `payload` bytes. Draws its block whatever happens to it.
+    pub(crate) fn pass(&mut self, now: Instant, payload: usize) -> Fate {
+        let block = Block::draw(&mut self.dice);
+        let size = payload.saturating_add(HEADERS);
+        if self.cut {
+            return Fate::Dropped(DropReason::Cut);
+        }
+        if size > self.config.mtu {
+            return Fate::Dropped(DropReason::TooBig);
+        }
+        let Some(sent) = self.transmit(now.0, size) else { return Fate::Dropped(DropReason::Queue) };
+        if self.config.loss.hits(block.word(word::LOSS)) {
+            return Fate::Dropped(DropReason::Loss);
+        }
+        let jitter = nanos(self.config.jitter);
+        let mut at = sent
+            .saturating_add(nanos(self.config.delay))
+            .saturating_add(up_to(block.wide(word::JITTER), jitter))
+            .max(self.last_arrival);
+        if self.config.reorder.hits(block.word(word::REORDER)) {
+            at = at.saturating_add(nanos(self.config.reorder_delay));
+        } else {
+            self.last_arrival = at;
+        }
+        let bits = payload.saturating_mul(8);
+        let corrupt = bits > 0 && self.config.corrupt.hits(block.word(word::CORRUPT));
+        let copy = self.config.duplicate.hits(block.word(word::DUPLICATE));
+        Fate::Arrives {
+            at: Instant(at),
+            flipped: corrupt.then(|| below(block.word(word::CORRUPT_BIT), bits as u64) as usize),
+            copy: copy.then(|| Instant(at.saturating_add(up_to(block.wide(word::COPY_JITTER), jitter)))),
+        }
+    }
+
+    /// When the last bit of a packet of `size` bytes has left, or `None` if the queue has no room for it.
+    fn transmit(&mut self, now: u64, size: usize) -> Option<u64> {
+        let Some(rate) = self.config.rate else { return Some(now) };
+        // A rate of zero would take forever: the queue fills with the first packet and nothing leaves.
+        let rate = rate.max(1);
+        if self.busy_until <= now {
+            (self.busy_until, self.remainder) = (now, 0);
+        } else if self.backlog(now, rate) + size as u128 > self.config.queue as u128 {
+            return None;
+        }
+        // 1500 bytes are 1.2e13 bit·ns: no overflow for any packet below 2 MB.
+        let work = (size as u64).saturating_mul(8_000_000_000).saturating_add(self.remainder);
+        self.busy_until = self.busy_until.saturating_add(work / rate);
+        self.remainder = work % rate;
+        Some(self.busy_until)
+    }
+
+    /// Bytes not yet transmitted, rounded up.
+    fn backlog(&self, now: u64, rate: u64) -> u128 {
+        let waiting = u128::from(self.busy_until.saturating_sub(now));
+        (waiting * u128::from(rate)).div_ceil(8_000_000_000)
+    }
+}
+
+/// Nanoseconds of `d`, saturating at 584 years.
+pub(crate) fn nanos(d: Duration) -> u64 {
+    u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
+}

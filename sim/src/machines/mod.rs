@@ -1,0 +1,7 @@
+//! Small machines that need no protocol: to try the simulator on, and as examples of what a [`Machine`] is.
+//!
+//! [`Machine`]: posse_core::Machine
+
+mod echo;
+
+pub use echo::{EchoClient, EchoServer};

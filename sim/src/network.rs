@@ -1,0 +1,414 @@
+//! The network between hosts: a tree of networks, NATs between them, links, and the packets under way.
+//!
+//! The internet is the root. A network behind a NAT hangs on another network by the NAT's link. Within a network a packet
+//! finds its destination among the hosts and NATs attached to it, or leaves through the network's NAT; the networks
+//! themselves take no time. Hosts have one private or public IPv4 address each, NATs one outside address.
+
+use crate::digest::Digest;
+use crate::event::{Counters, DropReason, Event, Observer, PacketView, Place};
+use crate::link::{Direction, Fate, Link, Wire};
+use crate::nat::{Nat, NatBox, Outbound};
+use crate::queue::{Due, Queue};
+use posse_core::{Ecn, Instant};
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+/// The first public address less one. A block in real use; nothing here ever leaves the process.
+const PUBLIC: u32 = u32::from_be_bytes([5, 0, 0, 0]);
+/// The private block of RFC 1918; each network behind a NAT gets 2^16 addresses of it.
+const PRIVATE: u32 = u32::from_be_bytes([10, 0, 0, 0]);
+/// Blocks of 2^16 private addresses before they begin again (private networks do not see each other).
+const PRIVATE_BLOCKS: u32 = 256;
+/// Hosts and NATs that one private network has addresses for.
+const PRIVATE_HOSTS: usize = (1 << 16) - 3;
+
+/// What systems set as hop limit unless told otherwise.
+const HOP_LIMIT: u8 = 64;
+/// Routers that a packet meets in the internet; each NAT is one more.
+const INTERNET_HOPS: u8 = 8;
+
+/// A network of hosts: the internet, or one behind a NAT.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Net(pub(crate) usize);
+
+impl Net {
+    pub(crate) const INTERNET: Self = Self(0);
+}
+
+impl From<Net> for Place {
+    fn from(net: Net) -> Self {
+        Self::Net(net.0)
+    }
+}
+
+/// A datagram that a host puts on its link.
+pub(crate) struct Datagram<'a> {
+    pub(crate) host: usize,
+    pub(crate) socket: posse_core::SocketId,
+    pub(crate) from: SocketAddrV4,
+    pub(crate) to: SocketAddrV4,
+    pub(crate) ecn: Ecn,
+    pub(crate) hop_limit: Option<u8>,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// A packet under way. Slots are reused, and with them the memory of the bytes.
+pub(crate) struct Packet {
+    id: u64,
+    pub(crate) from: SocketAddrV4,
+    pub(crate) to: SocketAddrV4,
+    pub(crate) ecn: Ecn,
+    hops: u8,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Packet {
+    pub(crate) fn view(&self) -> PacketView<'_> {
+        PacketView { id: self.id, from: self.from, to: self.to, ecn: self.ecn, bytes: &self.bytes }
+    }
+}
+
+/// What is attached to a network by a link: a host, or the NAT of another network. Its wires are numbered 2n (up) and
+/// 2n + 1 (down).
+struct Attachment {
+    place: Place,
+    on: usize,
+}
+
+struct NetState {
+    /// The address of the first attachment.
+    first: u32,
+    /// Attachments in the order of their addresses.
+    attached: Vec<usize>,
+    /// The way out; none from the internet.
+    gateway: Option<Gateway>,
+}
+
+struct Gateway {
+    nat: NatBox,
+    attachment: usize,
+}
+
+/// Everything that is told of what happens.
+pub(crate) struct Log {
+    pub(crate) digest: Digest,
+    pub(crate) counters: Counters,
+    pub(crate) observers: Vec<Box<dyn Observer>>,
+}
+
+impl Log {
+    pub(crate) fn event(&mut self, now: Instant, event: &Event<'_>) {
+        self.digest.add(now, event);
+        self.counters.count(event);
+        for observer in &mut self.observers {
+            observer.event(now, event);
+        }
+    }
+}
+
+/// See the module's text.
+pub(crate) struct Network {
+    seed: u64,
+    nets: Vec<NetState>,
+    attachments: Vec<Attachment>,
+    wires: Vec<Wire>,
+    packets: Vec<Packet>,
+    free: Vec<u32>,
+    next_id: u64,
+    blocked: BTreeSet<(Ipv4Addr, Ipv4Addr)>,
+    pub(crate) queue: Queue,
+    pub(crate) log: Log,
+}
+
+impl Network {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            nets: vec![NetState { first: PUBLIC + 1, attached: Vec::new(), gateway: None }],
+            attachments: Vec::new(),
+            wires: Vec::new(),
+            packets: Vec::new(),
+            free: Vec::new(),
+            next_id: 0,
+            blocked: BTreeSet::new(),
+            queue: Queue::default(),
+            log: Log { digest: Digest::new(), counters: Counters::default(), observers: Vec::new() },
+        }
+    }
+
+    /// A new network behind `nat`, which is attached to `outside`.
+    pub(crate) fn add_net(&mut self, outside: Net, nat: Nat, link: Link) -> Net {
+        let net = self.nets.len();
+        let (attachment, address) = self.attach(outside, Place::Net(net), link);
+        let block = PRIVATE + (net as u32 % PRIVATE_BLOCKS) * (1 << 16);
+        let gateway = Gateway { nat: NatBox::new(self.seed, net as u64, address, nat), attachment };
+        // .0 is the network and .1 the NAT's inside address.
+        self.nets.push(NetState { first: block + 2, attached: Vec::new(), gateway: Some(gateway) });
+        Net(net)
+    }
+
+    /// Attaches a host to `on`. Its attachment and address.
+    pub(crate) fn add_host(&mut self, on: Net, host: usize, link: Link) -> (usize, Ipv4Addr) {
+        self.attach(on, Place::Host(host), link)
+    }
+
+    fn attach(&mut self, on: Net, place: Place, link: Link) -> (usize, Ipv4Addr) {
+        let attachment = self.attachments.len();
+        self.attachments.push(Attachment { place, on: on.0 });
+        for direction in [link.up, link.down] {
+            self.wires.push(Wire::new(self.seed, self.wires.len() as u64, direction));
+        }
+        let net = &mut self.nets[on.0];
+        assert!(on == Net::INTERNET || net.attached.len() < PRIVATE_HOSTS, "a private network has 65,533 addresses");
+        let address = Ipv4Addr::from_bits(net.first + net.attached.len() as u32);
+        net.attached.push(attachment);
+        (attachment, address)
+    }
+
+    /// The address under which the internet sees what `net` sends; none for the internet itself.
+    pub(crate) fn public_address(&self, net: Net) -> Option<Ipv4Addr> {
+        let gateway = self.nets[net.0].gateway.as_ref()?;
+        let outside = self.attachments[gateway.attachment].on;
+        self.public_address(Net(outside)).or(Some(gateway.nat.outside()))
+    }
+
+    /// Packets that are neither delivered nor dropped.
+    pub(crate) fn in_flight(&self) -> u64 {
+        (self.packets.len() - self.free.len()) as u64
+    }
+
+    /// Puts a datagram on its host's link, at `attachment`.
+    pub(crate) fn send(&mut self, now: Instant, attachment: usize, datagram: &Datagram<'_>) {
+        let Datagram { host, socket, from, to, ecn, hop_limit, bytes } = *datagram;
+        let slot = self.packet(from, to, ecn, hop_limit.unwrap_or(HOP_LIMIT), bytes);
+        let packet = self.packets[slot as usize].view();
+        self.log.event(now, &Event::Sent { host, socket, packet });
+        self.transmit(now, attachment * 2, slot);
+    }
+
+    /// A packet comes out of a wire. If that is at a host, the caller delivers it: `Some` is the host.
+    pub(crate) fn arrive(&mut self, now: Instant, wire: u32, slot: u32) -> Option<usize> {
+        let attachment = &self.attachments[wire as usize / 2];
+        let (place, on) = (attachment.place, attachment.on);
+        match place {
+            _ if wire.is_multiple_of(2) => self.route(now, on, slot),
+            Place::Host(host) => return Some(host),
+            Place::Net(net) => self.enter(now, net, slot),
+        }
+        None
+    }
+
+    /// The packet in `slot`.
+    pub(crate) fn packet_mut(&mut self, slot: u32) -> &mut Packet {
+        &mut self.packets[slot as usize]
+    }
+
+    /// Its way is over; the slot is free.
+    pub(crate) fn release(&mut self, slot: u32) {
+        self.free.push(slot);
+    }
+
+    /// Its way ends here.
+    pub(crate) fn drop(&mut self, now: Instant, place: Place, why: DropReason, slot: u32) {
+        let packet = self.packets[slot as usize].view();
+        self.log.event(now, &Event::Dropped { place, why, packet });
+        self.release(slot);
+    }
+
+    /// Finds the way of a packet that is in `net`.
+    fn route(&mut self, now: Instant, net: usize, slot: u32) {
+        let packet = &self.packets[slot as usize];
+        let (from, to) = (packet.from, packet.to);
+        if net == Net::INTERNET.0 {
+            if self.blocked.contains(&(*from.ip(), *to.ip())) {
+                return self.drop(now, Place::Net(net), DropReason::Blocked, slot);
+            }
+            if !self.hop(now, net, INTERNET_HOPS, slot) {
+                return;
+            }
+        }
+        if let Some(attachment) = self.find(net, *to.ip()) {
+            return self.transmit(now, attachment * 2 + 1, slot);
+        }
+        let Some(gateway) = &mut self.nets[net].gateway else {
+            return self.drop(now, Place::Net(net), DropReason::NoRoute, slot);
+        };
+        if *to.ip() == gateway.nat.outside() {
+            return match gateway.nat.hairpin(now, from, to) {
+                Ok((out, inside)) => {
+                    self.translate(now, net, slot, out, inside);
+                    if self.hop(now, net, 1, slot) {
+                        self.route(now, net, slot);
+                    }
+                }
+                Err(why) => self.drop(now, Place::Net(net), why, slot),
+            };
+        }
+        let attachment = gateway.attachment;
+        match gateway.nat.outbound(now, from, to) {
+            Ok(out) => {
+                self.translate(now, net, slot, out, to);
+                if self.hop(now, net, 1, slot) {
+                    self.transmit(now, attachment * 2, slot);
+                }
+            }
+            Err(why) => self.drop(now, Place::Net(net), why, slot),
+        }
+    }
+
+    /// A packet from outside meets the NAT of `net`.
+    fn enter(&mut self, now: Instant, net: usize, slot: u32) {
+        let packet = &self.packets[slot as usize];
+        let (from, to) = (packet.from, packet.to);
+        let Some(gateway) = &mut self.nets[net].gateway else { return };
+        match gateway.nat.inbound(now, from, to.port()) {
+            Ok(inside) => {
+                self.translate(now, net, slot, Outbound { from, created: false }, inside);
+                if self.hop(now, net, 1, slot) {
+                    self.route(now, net, slot);
+                }
+            }
+            Err(why) => self.drop(now, Place::Net(net), why, slot),
+        }
+    }
+
+    /// Rewrites a packet's addresses as a NAT decided.
+    fn translate(&mut self, now: Instant, net: usize, slot: u32, out: Outbound, to: SocketAddrV4) {
+        let packet = &mut self.packets[slot as usize];
+        let before = (packet.from, packet.to);
+        (packet.from, packet.to) = (out.from, to);
+        if out.created {
+            let mapped = Event::Mapped { net, inside: before.0, outside: out.from, toward: before.1 };
+            self.log.event(now, &mapped);
+        }
+        self.log.event(now, &Event::Translated { net, before, packet: packet.view() });
+    }
+
+    /// Takes `hops` off a packet's hop limit. False: it was dropped for it.
+    fn hop(&mut self, now: Instant, net: usize, hops: u8, slot: u32) -> bool {
+        let packet = &mut self.packets[slot as usize];
+        packet.hops = packet.hops.saturating_sub(hops);
+        if packet.hops == 0 {
+            self.drop(now, Place::Net(net), DropReason::HopLimit, slot);
+            return false;
+        }
+        true
+    }
+
+    /// What has `address` in `net`.
+    fn find(&self, net: usize, address: Ipv4Addr) -> Option<usize> {
+        let net = &self.nets[net];
+        let index = address.to_bits().checked_sub(net.first)?;
+        net.attached.get(index as usize).copied()
+    }
+
+    /// Puts a packet on a wire.
+    fn transmit(&mut self, now: Instant, wire: usize, slot: u32) {
+        let place = self.attachments[wire / 2].place;
+        match self.wires[wire].pass(now, self.packets[slot as usize].bytes.len()) {
+            Fate::Dropped(why) => self.drop(now, place, why, slot),
+            Fate::Arrives { at, flipped, copy } => {
+                let copy = copy.map(|at| (at, self.copy(now, place, slot)));
+                if let Some(bit) = flipped {
+                    let packet = &mut self.packets[slot as usize];
+                    if let Some(byte) = packet.bytes.get_mut(bit / 8) {
+                        *byte ^= 1 << (bit % 8);
+                    }
+                    self.log.event(now, &Event::Corrupted { place, packet: packet.view() });
+                }
+                for (at, packet) in [(at, slot)].into_iter().chain(copy) {
+                    self.queue.push(at, Due::Arrival { wire: wire as u32, packet });
+                }
+            }
+        }
+    }
+
+    /// A second packet like the one in `slot`.
+    fn copy(&mut self, now: Instant, place: Place, slot: u32) -> u32 {
+        let original = &mut self.packets[slot as usize];
+        let (id, from, to, ecn, hops) = (original.id, original.from, original.to, original.ecn, original.hops);
+        let bytes = std::mem::take(&mut original.bytes);
+        let copy = self.packet(from, to, ecn, hops, &bytes);
+        self.packets[slot as usize].bytes = bytes;
+        let packet = self.packets[copy as usize].view();
+        self.log.event(now, &Event::Duplicated { place, original: id, packet });
+        copy
+    }
+
+    /// A slot with a new packet in it.
+    fn packet(&mut self, from: SocketAddrV4, to: SocketAddrV4, ecn: Ecn, hops: u8, bytes: &[u8]) -> u32 {
+        let id = self.next_id;
+        self.next_id += 1;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.packets.push(Packet { id, from, to, ecn, hops, bytes: Vec::new() });
+            (self.packets.len() - 1) as u32
+        });
+        let packet = &mut self.packets[slot as usize];
+        let mut memory = std::mem::take(&mut packet.bytes);
+        memory.clear();
+        memory.extend_from_slice(bytes);
+        *packet = Packet { id, from, to, ecn, hops, bytes: memory };
+        slot
+    }
+}
+
+/// What can be changed while the world runs.
+impl Network {
+    /// The link of `place`. The internet has none.
+    pub(crate) fn link(&self, place: Place) -> Option<Link> {
+        let up = self.wires_of(place)?;
+        Some(Link { up: self.wires[up].config(), down: self.wires[up + 1].config() })
+    }
+
+    pub(crate) fn set_link(&mut self, now: Instant, place: Place, link: Link) {
+        self.change(now, place, |wire, down| {
+            let direction: Direction = if down { link.down } else { link.up };
+            wire.set_config(direction);
+        });
+    }
+
+    /// Cuts or heals each direction: `Some(true)` cuts, `None` leaves as is.
+    pub(crate) fn set_cut(&mut self, now: Instant, place: Place, up: Option<bool>, down: Option<bool>) {
+        self.change(now, place, |wire, is_down| {
+            if let Some(cut) = if is_down { down } else { up } {
+                wire.cut = cut;
+            }
+        });
+    }
+
+    fn change(&mut self, now: Instant, place: Place, mut change: impl FnMut(&mut Wire, bool)) {
+        let Some(up) = self.wires_of(place) else { return };
+        change(&mut self.wires[up], false);
+        change(&mut self.wires[up + 1], true);
+        let cut = (self.wires[up].cut, self.wires[up + 1].cut);
+        self.log.event(now, &Event::LinkChanged { place, cut });
+    }
+
+    fn wires_of(&self, place: Place) -> Option<usize> {
+        match place {
+            Place::Host(_) => self.attachments.iter().position(|a| a.place == place).map(|n| n * 2),
+            Place::Net(net) => self.nets[net].gateway.as_ref().map(|g| g.attachment * 2),
+        }
+    }
+
+    /// Whether the internet carries packets from one public address to another.
+    pub(crate) fn set_blocked(&mut self, now: Instant, from: Ipv4Addr, to: Ipv4Addr, blocked: bool) {
+        if blocked {
+            self.blocked.insert((from, to));
+        } else {
+            self.blocked.remove(&(from, to));
+        }
+        self.log.event(now, &Event::Blocked { from, to, blocked });
+    }
+
+    pub(crate) fn reboot(&mut self, now: Instant, net: Net) {
+        if let Some(gateway) = &mut self.nets[net.0].gateway {
+            gateway.nat.reboot();
+            self.log.event(now, &Event::Rebooted { net: net.0 });
+        }
+    }
+
+    pub(crate) fn nat_of(&self, net: Net) -> Option<&NatBox> {
+        self.nets[net.0].gateway.as_ref().map(|g| &g.nat)
+    }
+}

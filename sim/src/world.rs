@@ -1,0 +1,601 @@
+//! The virtual clock, the hosts, and the loop.
+//!
+//! A [`World`] drives any [`Machine`] as a driver with sockets would, in virtual time: a datagram that arrives is handed
+//! in, then whatever the machine wants to send is put on its host's link, its requests are answered, and its wake-up is
+//! looked at. Nothing happens between two events, so the clock jumps from one to the next.
+//!
+//! A machine whose wake-up stays due although it was woken, time and again at one instant and with nothing to show for it,
+//! would stop the clock for good. The world gives up on it and says [`Stuck::Busy`].
+
+use crate::dice::{Label, stream};
+use crate::event::{Counters, DropReason, Event, Observer, Place};
+use crate::link::Link;
+use crate::nat::{Nat, NatBox};
+use crate::network::{Datagram, Net, Network};
+use crate::queue::Due;
+use posse_core::{
+    Duration, Input, Instant, Machine, Outbox, Request, SocketId, SocketInput, StreamEnd, StreamInput, Transmit, Via,
+    Wake,
+};
+use rand_core::Rng as _;
+use std::any::Any;
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use thiserror::Error;
+
+/// Port of every host's main socket.
+pub const MAIN_PORT: u16 = 4000;
+/// Sockets that a machine asks for get ports from here on (RFC 6335 §6, dynamic ports).
+const FIRST_EXTRA_PORT: u16 = 49_152;
+/// Extra sockets of one host at a time; birthday probing takes 256.
+const MAX_SOCKETS: usize = 1024;
+
+/// Bytes and sends of the outbox that all hosts are given in turn: some fifty full datagrams.
+const OUTBOX: (usize, usize) = (64 * 1024, 64);
+/// Segments a send, so that batches are built as on a system with GSO; links see the single datagrams.
+const SEGMENTS: u16 = 8;
+
+/// A machine is stuck if at one instant it was woken so often and neither sent nor asked for anything.
+const IDLE_WAKES: u32 = 1_000;
+/// Or if at one instant it had so many turns, whatever it did in them.
+const TURNS: u32 = 100_000;
+/// Or a world, if at one instant so many events happened: machines that answer each other over links without delay.
+const EVENTS_AT_ONCE: u64 = 10_000_000;
+
+/// A host with a machine of type `M` on it. Valid in the world that made it.
+pub struct Node<M> {
+    host: usize,
+    machine: PhantomData<fn() -> M>,
+}
+
+impl<M> Node<M> {
+    /// Its number, as events name it.
+    pub fn index(self) -> usize {
+        self.host
+    }
+}
+
+impl<M> Clone for Node<M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Node<M> {}
+
+impl<M> PartialEq for Node<M> {
+    fn eq(&self, other: &Self) -> bool {
+        self.host == other.host
+    }
+}
+
+impl<M> Eq for Node<M> {}
+
+impl<M> fmt::Debug for Node<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node({})", self.host)
+    }
+}
+
+impl<M> From<Node<M>> for Place {
+    fn from(node: Node<M>) -> Self {
+        Self::Host(node.host)
+    }
+}
+
+/// Why a world did not come to what it was run for.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
+pub enum Stuck {
+    /// The time was over.
+    #[error("not reached by {at:?}, the end of the time given")]
+    Limit {
+        /// When.
+        at: Instant,
+    },
+    /// Nothing was left to happen.
+    #[error("not reached, and nothing happens after {at:?}")]
+    Idle {
+        /// When the last thing happened.
+        at: Instant,
+    },
+    /// A machine does not let the clock go on.
+    #[error("{name} (host {host}) is busy forever at {at:?}: its wake-up ({why:?}) stays due")]
+    Busy {
+        /// Which host.
+        host: usize,
+        /// Its name.
+        name: String,
+        /// When.
+        at: Instant,
+        /// What it wants to be woken for; `None` if it sends or asks without end.
+        why: Option<Wake>,
+    },
+    /// Machines answer each other without end over links that take no time.
+    #[error("{events} events at {at:?}, and no end")]
+    Livelock {
+        /// When.
+        at: Instant,
+        /// How many.
+        events: u64,
+    },
+}
+
+/// A machine that can be looked at as what it is.
+trait Hosted: Machine + Any {}
+
+impl<M: Machine + Any> Hosted for M {}
+
+type Make = Box<dyn FnMut(Instant, SocketAddr, [u8; 32]) -> Box<dyn Hosted>>;
+
+struct Host {
+    name: String,
+    net: Net,
+    attachment: usize,
+    address: Ipv4Addr,
+    machine: Box<dyn Hosted>,
+    make: Make,
+    incarnation: u32,
+    /// Open sockets: name and port.
+    sockets: Vec<(SocketId, u16)>,
+    next_port: u16,
+    /// The earliest wake-up in the queue. Later ones there are stale.
+    wake_at: Option<Instant>,
+}
+
+/// A simulated network with machines on it. See the module's text.
+pub struct World {
+    seed: u64,
+    now: Instant,
+    /// Events at this instant so far.
+    at_once: u64,
+    hosts: Vec<Host>,
+    net_names: Vec<String>,
+    network: Network,
+    outbox: Outbox,
+    stuck: Option<Stuck>,
+}
+
+/// Building.
+impl World {
+    /// An internet with nobody on it. All randomness comes from `seed`.
+    pub fn new(seed: u64) -> Self {
+        let mut outbox = Outbox::with_capacity(OUTBOX.0, OUTBOX.1);
+        outbox.set_max_segments(SEGMENTS);
+        Self {
+            seed,
+            now: Instant::ZERO,
+            at_once: 0,
+            hosts: Vec::new(),
+            net_names: vec!["internet".into()],
+            network: Network::new(seed),
+            outbox,
+            stuck: None,
+        }
+    }
+
+    /// Where public addresses are.
+    pub fn internet(&self) -> Net {
+        Net::INTERNET
+    }
+
+    /// A network behind a NAT. `behind` is what is outside: the internet, or a network that is itself behind a NAT.
+    /// `link` leads from the NAT to it.
+    pub fn nat(&mut self, behind: Net, nat: Nat, link: Link) -> Net {
+        let net = self.network.add_net(behind, nat, link);
+        self.net_names.push(format!("net{}", net.0));
+        net
+    }
+
+    /// A home: a network behind a NAT on the internet, 10 ms away from it.
+    pub fn home(&mut self, nat: Nat) -> Net {
+        self.nat(Net::INTERNET, nat, Link::millis(10))
+    }
+
+    /// A host on `on`, and on it the machine that `make` makes of the time, the host's own address and a seed. Each
+    /// [`Self::restart`] makes another.
+    ///
+    /// The machine is told its main socket's address and its interfaces at once.
+    ///
+    /// # Panics
+    /// If a private network runs out of addresses.
+    pub fn host<M: Machine + 'static>(
+        &mut self,
+        on: Net,
+        link: Link,
+        mut make: impl FnMut(Instant, SocketAddr, [u8; 32]) -> M + 'static,
+    ) -> Node<M> {
+        let host = self.hosts.len();
+        let (attachment, address) = self.network.add_host(on, host, link);
+        let mut make: Make = Box::new(move |now, addr, seed| Box::new(make(now, addr, seed)));
+        let machine = make(self.now, main_address(address), machine_seed(self.seed, host, 0));
+        self.hosts.push(Host {
+            name: format!("host{host}"),
+            net: on,
+            attachment,
+            address,
+            machine,
+            make,
+            incarnation: 0,
+            sockets: Vec::new(),
+            next_port: FIRST_EXTRA_PORT,
+            wake_at: None,
+        });
+        self.start(host);
+        Node { host, machine: PhantomData }
+    }
+
+    /// Has timelines and errors call `place` by this name.
+    pub fn set_name(&mut self, place: impl Into<Place>, name: &str) {
+        match place.into() {
+            Place::Host(host) => name.clone_into(&mut self.hosts[host].name),
+            Place::Net(net) => name.clone_into(&mut self.net_names[net]),
+        }
+    }
+
+    /// Tells `observer` of everything from now on. Keep an `Rc<RefCell<_>>` of it to look at it later.
+    pub fn observe(&mut self, observer: Box<dyn Observer>) {
+        self.network.log.observers.push(observer);
+    }
+}
+
+/// Looking.
+impl World {
+    /// Virtual time since the world began.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Over every event so far: two runs are the same exactly if this is the same.
+    pub fn digest(&self) -> u128 {
+        self.network.log.digest.value()
+    }
+
+    /// How many events the digest covers.
+    pub fn events(&self) -> u64 {
+        self.network.log.digest.events()
+    }
+
+    /// What became of all packets so far.
+    pub fn counters(&self) -> Counters {
+        self.network.log.counters
+    }
+
+    /// Packets under way.
+    pub fn in_flight(&self) -> u64 {
+        self.network.in_flight()
+    }
+
+    /// The address of a host's main socket, as the host itself sees it.
+    pub fn addr<M>(&self, node: Node<M>) -> SocketAddr {
+        main_address(self.hosts[node.host].address)
+    }
+
+    /// The address under which the internet sees what a host sends: that of its outermost NAT, or its own.
+    pub fn public_ip<M>(&self, node: Node<M>) -> Ipv4Addr {
+        let host = &self.hosts[node.host];
+        self.network.public_address(host.net).unwrap_or(host.address)
+    }
+
+    /// The NAT in front of `net`; none of the internet.
+    pub fn nat_box(&self, net: Net) -> Option<&NatBox> {
+        self.network.nat_of(net)
+    }
+
+    /// The network that a host is on.
+    pub fn net_of<M>(&self, node: Node<M>) -> Net {
+        self.hosts[node.host].net
+    }
+
+    /// What [`Self::set_name`] set, else a name made of its number.
+    pub fn name(&self, place: impl Into<Place>) -> &str {
+        match place.into() {
+            Place::Host(host) => &self.hosts[host].name,
+            Place::Net(net) => &self.net_names[net],
+        }
+    }
+
+    /// The link of a host, or of the NAT of a network; none of the internet.
+    pub fn link(&self, place: impl Into<Place>) -> Option<Link> {
+        self.network.link(place.into())
+    }
+
+    /// The machine on a host.
+    ///
+    /// # Panics
+    /// If `node` is another world's.
+    pub fn machine<M: Machine + 'static>(&self, node: Node<M>) -> &M {
+        let machine: &dyn Any = &*self.hosts[node.host].machine;
+        machine.downcast_ref().expect("the node is of this world, which put an M there")
+    }
+}
+
+/// Running.
+impl World {
+    /// Runs until `done` says so, asked before the first event and after each. Gives up after `limit`.
+    pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&mut Self) -> bool) -> Result<Instant, Stuck> {
+        let end = self.now + limit;
+        loop {
+            if let Some(stuck) = &self.stuck {
+                return Err(stuck.clone());
+            }
+            if done(self) {
+                return Ok(self.now);
+            }
+            match self.network.queue.next_at() {
+                None => return Err(Stuck::Idle { at: self.now }),
+                Some(at) if at > end => {
+                    self.now = end;
+                    return Err(Stuck::Limit { at: end });
+                }
+                Some(_) => self.step(),
+            }
+        }
+    }
+
+    /// Runs for `time`. Fails only where a machine does not let the clock go on.
+    pub fn run_for(&mut self, time: Duration) -> Result<Instant, Stuck> {
+        let end = self.now + time;
+        match self.run_until(time, |_| false) {
+            Ok(_) | Err(Stuck::Limit { .. } | Stuck::Idle { .. }) => {
+                self.now = end;
+                Ok(end)
+            }
+            Err(stuck) => Err(stuck),
+        }
+    }
+
+    /// The next event.
+    fn step(&mut self) {
+        let Some((at, due)) = self.network.queue.pop() else { return };
+        self.at_once = if at == self.now { self.at_once + 1 } else { 0 };
+        if self.at_once > EVENTS_AT_ONCE {
+            self.stuck = Some(Stuck::Livelock { at, events: self.at_once });
+        }
+        self.now = at;
+        match due {
+            Due::Arrival { wire, packet } => {
+                if let Some(host) = self.network.arrive(at, wire, packet) {
+                    self.deliver(host, packet);
+                }
+            }
+            Due::Wake { host } => {
+                let host = host as usize;
+                if self.hosts[host].wake_at == Some(at) {
+                    self.hosts[host].wake_at = None;
+                    self.settle(host);
+                }
+            }
+        }
+    }
+
+    /// Does something with a machine as its application would; then whatever comes of it is sent.
+    ///
+    /// # Panics
+    /// If `node` is another world's.
+    pub fn act<M: Machine + 'static, R>(&mut self, node: Node<M>, act: impl FnOnce(&mut M, Instant) -> R) -> R {
+        self.network.log.event(self.now, &Event::Acted { host: node.host });
+        let machine: &mut dyn Any = &mut *self.hosts[node.host].machine;
+        let result = act(machine.downcast_mut().expect("the node is of this world, which put an M there"), self.now);
+        self.settle(node.host);
+        result
+    }
+
+    /// The host crashes and comes back at once with a new machine at the same address: its state and its extra sockets
+    /// are gone, packets under way to it are not.
+    pub fn restart<M>(&mut self, node: Node<M>) {
+        let host = &mut self.hosts[node.host];
+        host.incarnation += 1;
+        host.sockets.clear();
+        let seed = machine_seed(self.seed, node.host, host.incarnation);
+        host.machine = (host.make)(self.now, main_address(host.address), seed);
+        self.start(node.host);
+    }
+
+    /// Tells a new machine where it is.
+    fn start(&mut self, host: usize) {
+        let Host { machine, address, incarnation, sockets, .. } = &mut self.hosts[host];
+        self.network.log.event(self.now, &Event::Started { host, incarnation: *incarnation });
+        sockets.push((SocketId::MAIN, MAIN_PORT));
+        let opened = SocketInput::Opened { local: main_address(*address), max_segments: SEGMENTS };
+        machine.handle(self.now, Input::Socket(SocketId::MAIN, opened), &mut self.outbox);
+        machine.handle(self.now, Input::Interfaces(&[IpAddr::V4(*address)]), &mut self.outbox);
+        self.settle(host);
+    }
+
+    /// Hands a packet to the machine that it arrived at.
+    fn deliver(&mut self, host: usize, slot: u32) {
+        let state = &mut self.hosts[host];
+        let packet = self.network.packet_mut(slot);
+        let Some(&(socket, _)) = state.sockets.iter().find(|(_, port)| *port == packet.to.port()) else {
+            return self.network.drop(self.now, Place::Host(host), DropReason::NoSocket, slot);
+        };
+        let (from, ecn, mut bytes) = (packet.from, packet.ecn, std::mem::take(&mut packet.bytes));
+        let view = crate::event::PacketView { bytes: &bytes, ..packet.view() };
+        self.network.log.event(self.now, &Event::Delivered { host, socket, packet: view });
+        let input = Input::Datagrams {
+            socket,
+            from: SocketAddr::V4(from),
+            local: Some(IpAddr::V4(state.address)),
+            ecn,
+            stride: bytes.len(),
+            bytes: &mut bytes,
+        };
+        state.machine.handle(self.now, input, &mut self.outbox);
+        self.network.packet_mut(slot).bytes = bytes;
+        self.network.release(slot);
+        self.settle(host);
+    }
+
+    /// Sends what a machine has to send, answers what it asks for and wakes it, until it waits for something that has
+    /// yet to come.
+    fn settle(&mut self, host: usize) {
+        let mut idle = 0;
+        for _ in 0..TURNS {
+            let mut progress = self.flush(host);
+            self.hosts[host].machine.transmit(self.now, &mut self.outbox);
+            progress |= self.flush(host);
+            if let Some(request) = self.hosts[host].machine.request() {
+                self.answer(host, request);
+                progress = true;
+            }
+            if progress {
+                idle = 0;
+                continue;
+            }
+            match self.hosts[host].machine.wake() {
+                Some((at, why)) if at <= self.now => {
+                    idle += 1;
+                    if idle > IDLE_WAKES {
+                        return self.give_up(host, Some(why));
+                    }
+                    self.network.log.event(self.now, &Event::Woken { host, why });
+                    self.hosts[host].machine.handle(self.now, Input::Wake, &mut self.outbox);
+                }
+                wake => return self.schedule(host, wake.map(|(at, _)| at)),
+            }
+        }
+        let why = self.hosts[host].machine.wake().filter(|(at, _)| *at <= self.now).map(|(_, why)| why);
+        self.give_up(host, why);
+    }
+
+    fn give_up(&mut self, host: usize, why: Option<Wake>) {
+        let name = self.hosts[host].name.clone();
+        self.stuck.get_or_insert(Stuck::Busy { host, name, at: self.now, why });
+    }
+
+    /// Sees to it that the host is looked at again at `at` at the latest. An earlier look is harmless, so a wake-up that
+    /// moves later costs nothing.
+    fn schedule(&mut self, host: usize, at: Option<Instant>) {
+        let wake_at = &mut self.hosts[host].wake_at;
+        if let Some(at) = at.filter(|at| *at < wake_at.unwrap_or(Instant::FAR)) {
+            *wake_at = Some(at);
+            self.network.queue.push(at, Due::Wake { host: host as u32 });
+        }
+    }
+
+    /// Puts what is in the outbox on the host's link. Whether there was anything.
+    fn flush(&mut self, host: usize) -> bool {
+        let any = !self.outbox.is_empty();
+        let Host { attachment, address, sockets, .. } = &self.hosts[host];
+        for (transmit, bytes) in self.outbox.sends() {
+            let Some((socket, port, to, hop_limit)) = way_out(transmit, sockets) else {
+                self.network.log.event(self.now, &Event::Unsendable { host, len: bytes.len() });
+                continue;
+            };
+            let Transmit { ecn, segment, .. } = *transmit;
+            let from = SocketAddrV4::new(*address, port);
+            for bytes in bytes.chunks(segment.map_or(bytes.len(), usize::from).max(1)) {
+                let datagram = Datagram { host, socket, from, to, ecn, hop_limit, bytes };
+                self.network.send(self.now, *attachment, &datagram);
+            }
+        }
+        self.outbox.clear();
+        any
+    }
+
+    /// Answers a request as a driver would. There are sockets; there are no streams and no port mapping.
+    fn answer(&mut self, host: usize, request: Request) {
+        let Host { machine, sockets, address, next_port, .. } = &mut self.hosts[host];
+        let input = match request {
+            Request::OpenSocket { id, .. } => {
+                let taken = sockets.iter().any(|(open, _)| *open == id);
+                if taken || sockets.len() > MAX_SOCKETS {
+                    Input::Socket(id, SocketInput::Failed)
+                } else {
+                    let port = *next_port;
+                    *next_port = next_port.checked_add(1).unwrap_or(FIRST_EXTRA_PORT);
+                    sockets.push((id, port));
+                    self.network.log.event(self.now, &Event::SocketOpened { host, socket: id, port });
+                    let local = SocketAddr::V4(SocketAddrV4::new(*address, port));
+                    Input::Socket(id, SocketInput::Opened { local, max_segments: SEGMENTS })
+                }
+            }
+            Request::CloseSocket(id) => {
+                sockets.retain(|(open, _)| *open != id);
+                Input::Socket(id, SocketInput::Closed)
+            }
+            Request::Connect { id, .. } => Input::Stream(id, StreamInput::Closed(StreamEnd::Refused)),
+            Request::Close(id) => Input::Stream(id, StreamInput::Closed(StreamEnd::Finished)),
+            Request::MapPort(socket) => Input::PortMapped { socket, external: None },
+        };
+        machine.handle(self.now, input, &mut self.outbox);
+    }
+}
+
+/// What goes wrong while it runs.
+impl World {
+    /// Gives a host, or the NAT of a network, another link. Packets under way stay so.
+    pub fn set_link(&mut self, place: impl Into<Place>, link: Link) {
+        self.network.set_link(self.now, place.into(), link);
+    }
+
+    /// Nothing passes the link of a host, or of the NAT of a network, until [`Self::heal`].
+    pub fn cut(&mut self, place: impl Into<Place>) {
+        self.network.set_cut(self.now, place.into(), Some(true), Some(true));
+    }
+
+    /// Nothing that is sent from there passes the link until [`Self::heal`].
+    pub fn cut_up(&mut self, place: impl Into<Place>) {
+        self.network.set_cut(self.now, place.into(), Some(true), None);
+    }
+
+    /// Nothing that is sent to there passes the link until [`Self::heal`].
+    pub fn cut_down(&mut self, place: impl Into<Place>) {
+        self.network.set_cut(self.now, place.into(), None, Some(true));
+    }
+
+    /// The link works again, both ways.
+    pub fn heal(&mut self, place: impl Into<Place>) {
+        self.network.set_cut(self.now, place.into(), Some(false), Some(false));
+    }
+
+    /// The internet carries nothing from one public address to another, until [`Self::unblock`]. One way only.
+    pub fn block(&mut self, from: Ipv4Addr, to: Ipv4Addr) {
+        self.network.set_blocked(self.now, from, to, true);
+    }
+
+    /// The internet carries packets from one address to the other again. One way only.
+    pub fn unblock(&mut self, from: Ipv4Addr, to: Ipv4Addr) {
+        self.network.set_blocked(self.now, from, to, false);
+    }
+
+    /// No packet passes the internet between these two hosts, either way, so that a direct path dies and a relay does
+    /// not. Hits whoever shares a public address with either.
+    pub fn block_between<A, B>(&mut self, a: Node<A>, b: Node<B>) {
+        let (a, b) = (self.public_ip(a), self.public_ip(b));
+        self.block(a, b);
+        self.block(b, a);
+    }
+
+    /// Undoes [`Self::block_between`].
+    pub fn unblock_between<A, B>(&mut self, a: Node<A>, b: Node<B>) {
+        let (a, b) = (self.public_ip(a), self.public_ip(b));
+        self.unblock(a, b);
+        self.unblock(b, a);
+    }
+
+    /// The NAT of a network loses its table and keeps its address.
+    pub fn reboot_nat(&mut self, net: Net) {
+        self.network.reboot(self.now, net);
+    }
+}
+
+/// By which socket and port a transmit leaves, where to, and with which hop limit; `None` if it cannot.
+fn way_out(transmit: &Transmit, sockets: &[(SocketId, u16)]) -> Option<(SocketId, u16, SocketAddrV4, Option<u8>)> {
+    let Via::Datagram { socket, to: SocketAddr::V4(to), hop_limit, .. } = transmit.via else { return None };
+    let (id, port) = sockets.iter().find(|(id, _)| *id == socket)?;
+    Some((*id, *port, to, hop_limit))
+}
+
+fn main_address(address: Ipv4Addr) -> SocketAddr {
+    SocketAddr::V4(SocketAddrV4::new(address, MAIN_PORT))
+}
+
+/// The seed of the machine that a host starts with for the `incarnation`-th time.
+fn machine_seed(seed: u64, host: usize, incarnation: u32) -> [u8; 32] {
+    let mut out = [0; 32];
+    stream(seed, Label::Machine, (host as u64) << 32 | u64::from(incarnation)).fill_bytes(&mut out);
+    out
+}

@@ -1,0 +1,167 @@
+//! The world, its links and its faults, seen through machines that echo.
+
+use posse_core::{Duration, Input, Instant, Machine, Outbox, Request, Tap, Wake};
+use posse_sim::machines::{EchoClient, EchoServer};
+use posse_sim::{Chance, DropReason, Filtering, Link, Mapping, Nat, Node, Stuck, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn millis(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// A server on the internet, 10 ms away, and a client behind `nats` nested NATs, each 5 ms.
+fn echo(seed: u64, link: Link, pings: u64, nats: usize) -> (World, Node<EchoServer>, Node<EchoClient>) {
+    let mut world = World::new(seed);
+    let internet = world.internet();
+    let server = world.host(internet, Link::millis(10), |_, _, _| EchoServer::new());
+    let to = world.addr(server);
+    let net = (0..nats).fold(internet, |net, _| world.nat(net, Nat::home(), Link::millis(5)));
+    let client = world.host(net, link, move |now, _, seed| EchoClient::new(now, to, seed, (pings, 100), millis(10)));
+    (world, server, client)
+}
+
+#[test]
+fn a_ping_comes_back_after_twice_the_sum_of_the_delays() {
+    for nats in 0..3 {
+        let (mut world, _, client) = echo(1, Link::millis(7), 1, nats as usize);
+        let at = world.run_until(SECOND, |w| !w.machine(client).received().is_empty());
+        assert_eq!(at, Ok(Instant::from_millis(2 * (10 + 7 + 5 * nats))));
+    }
+}
+
+#[test]
+fn every_packet_is_delivered_dropped_or_under_way() {
+    let faulty = Link::millis(20)
+        .loss(Chance::percent(5))
+        .duplicate(Chance::percent(5))
+        .corrupt(Chance::percent(5))
+        .reorder(Chance::percent(5), millis(3))
+        .jitter(millis(4))
+        .rate(200_000, 1000);
+    let (mut world, _, client) = echo(3, faulty, 2_000, 2);
+    for _ in 0..250 {
+        world.run_for(millis(97)).unwrap();
+        let c = world.counters();
+        assert_eq!(c.sent + c.duplicated, c.delivered + c.dropped_total() + world.in_flight());
+    }
+    let c = world.counters();
+    assert!(c.corrupted > 50 && c.duplicated > 50 && c.dropped(DropReason::Loss) > 50, "{c:?}");
+    assert_eq!(world.machine(client).sent(), 2_000);
+    assert_eq!(world.in_flight(), 0);
+}
+
+#[test]
+fn a_cut_stops_one_way_or_both_until_healed() {
+    let (mut world, server, client) = echo(1, Link::millis(7), 10_000, 1);
+    let gained = |world: &mut World| {
+        let before = (world.counters().delivered, world.machine(client).received().len());
+        world.run_for(SECOND).unwrap();
+        let after = (world.counters().delivered, world.machine(client).received().len());
+        (after.0 - before.0 - (after.1 - before.1) as u64, after.1 - before.1)
+    };
+    gained(&mut world);
+    assert_eq!(gained(&mut world), (100, 100));
+    world.cut_up(server);
+    gained(&mut world);
+    assert_eq!(gained(&mut world), (100, 0), "pings arrive, echoes do not");
+    world.heal(server);
+    world.cut(world.net_of(client));
+    gained(&mut world);
+    assert_eq!(gained(&mut world), (0, 0));
+    world.heal(world.net_of(client));
+    gained(&mut world);
+    assert_eq!(gained(&mut world), (100, 100));
+    world.block_between(server, client);
+    gained(&mut world);
+    assert_eq!(gained(&mut world), (0, 0));
+    world.unblock_between(server, client);
+    gained(&mut world);
+    assert_eq!(gained(&mut world), (100, 100));
+}
+
+#[test]
+fn a_rebooted_nat_lets_nothing_in_until_something_goes_out() {
+    let (mut world, _, client) = echo(1, Link::millis(7), 1, 1);
+    world.run_for(millis(5)).unwrap();
+    // The ping is beyond the NAT at 7 ms and the echo is back at the NAT at 37 ms.
+    world.run_for(millis(15)).unwrap();
+    world.reboot_nat(world.net_of(client));
+    world.run_for(SECOND).unwrap();
+    assert_eq!(world.counters().dropped(DropReason::NoMapping), 1);
+    let now = world.act(client, |m, now| {
+        m.say(now, b"anybody there?");
+        now
+    });
+    assert_eq!(now, world.now());
+    world.run_for(SECOND).unwrap();
+    assert_eq!(world.machine(client).received().len(), 1);
+}
+
+#[test]
+fn two_hosts_behind_one_nat_reach_each_other_inside_and_outside_only_by_hairpin() {
+    for hairpin in [false, true] {
+        let mut world = World::new(1);
+        let nat = Nat::new(Mapping::EndpointIndependent, Filtering::EndpointIndependent).hairpin(hairpin);
+        let home = world.home(nat);
+        let server = world.host(home, Link::millis(1), |_, _, _| EchoServer::new());
+        let to = world.addr(server);
+        let inside = world.host(home, Link::millis(1), move |now, _, s| EchoClient::new(now, to, s, (1, 50), SECOND));
+        world.run_for(SECOND).unwrap();
+        assert_eq!(world.machine(inside).received(), [(Instant::from_millis(4), 0)]);
+
+        let outside = std::net::SocketAddr::new(world.public_ip(server).into(), 9);
+        let client =
+            world.host(home, Link::millis(1), move |now, _, s| EchoClient::new(now, outside, s, (1, 50), SECOND));
+        world.run_for(SECOND).unwrap();
+        assert_eq!(world.counters().dropped(DropReason::Hairpin), u64::from(!hairpin));
+        assert_eq!(world.counters().dropped(DropReason::NoMapping), u64::from(hairpin));
+        assert!(world.machine(client).received().is_empty());
+    }
+}
+
+#[test]
+fn a_restarted_host_has_a_new_machine_and_another_seed() {
+    let (mut world, _, client) = echo(1, Link::millis(7), 5, 1);
+    world.run_for(SECOND).unwrap();
+    assert_eq!(world.machine(client).received().len(), 5);
+    world.restart(client);
+    assert_eq!(world.machine(client).received().len(), 0);
+    world.run_for(SECOND).unwrap();
+    assert_eq!(world.machine(client).received().len(), 5);
+}
+
+#[test]
+fn a_run_that_cannot_end_says_why() {
+    let (mut world, _, client) = echo(1, Link::millis(7), 10, 0);
+    let never = world.run_until(millis(20), |_| false);
+    assert_eq!(never, Err(Stuck::Limit { at: Instant::from_millis(20) }));
+    let idle = world.run_until(SECOND, |w| w.machine(client).received().len() > 10);
+    assert_eq!(idle, Err(Stuck::Idle { at: Instant::from_millis(124) }));
+}
+
+/// Wants to be woken for something that it never does.
+struct Insomniac;
+
+impl Machine for Insomniac {
+    fn handle(&mut self, _: Instant, _: Input<'_>, _: &mut Outbox) {}
+    fn transmit(&mut self, _: Instant, _: &mut Outbox) {}
+    fn request(&mut self) -> Option<Request> {
+        None
+    }
+    fn wake(&self) -> Option<(Instant, Wake)> {
+        Some((Instant::from_millis(5), Wake::Keepalive))
+    }
+    fn tap(&mut self, _: Option<Box<dyn Tap>>) {}
+}
+
+#[test]
+fn a_machine_whose_wake_stays_due_is_named_instead_of_looping() {
+    let mut world = World::new(1);
+    let host = world.host(world.internet(), Link::PERFECT, |_, _, _| Insomniac);
+    world.set_name(host, "sleepless");
+    let stuck = world.run_for(SECOND).unwrap_err();
+    let at = Instant::from_millis(5);
+    assert_eq!(stuck, Stuck::Busy { host: 0, name: "sleepless".into(), at, why: Some(Wake::Keepalive) });
+    assert!(stuck.to_string().contains("sleepless (host 0) is busy forever"));
+}
