@@ -4,20 +4,27 @@
 //! |---|---|
 //! | [`Crypto`], [`suites`] | the seam to the ciphers, and those of this crate |
 //! | `secret` | 32 secret bytes, key derivation, X25519 |
+//! | `noise`, `login` | client and server get a session's secrets |
+//! | `session` | two clients get their link's secret |
 //! | `protection` | sealing and opening packets, connection ids, the upgrade to forward-secret keys |
 //! | `replay` | each packet number at most once |
 
 mod crypto;
+pub(crate) mod login;
+mod noise;
 pub(crate) mod protection;
 pub(crate) mod replay;
 pub(crate) mod secret;
+pub(crate) mod session;
 mod suite;
 
 #[allow(unused_imports)]
 pub(crate) use self::{
+    login::{Answer, ClientLogin, LoginError, LoginReply, LoginSecrets, ServerLogin},
     protection::{OpenError, Opened, PATHS, Protection, Role, SealError, ShareError},
     replay::ReplayWindow,
     secret::{LowOrder, Secret},
+    session::{PairContext, SessionKey, pair_secret},
 };
 
 pub use self::{
