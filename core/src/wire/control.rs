@@ -1,1 +1,708 @@
-//! control
+//! What server and client tell each other on the control scope of their link: one reliable ordered message each.
+//!
+//! A type byte, then the fields in the order of the variants below. Peers and groups are 8 bytes, epochs variable-length
+//! integers, byte strings prefixed with their length. A list of addresses is a count byte, then for each a family byte
+//! (4 or 6), the address, and the port. Nothing may follow. A message over one of the bounds below is malformed, and is
+//! not written either. The type bytes of the two directions differ, so that a message can not be taken for the other
+//! direction's.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![allow(dead_code)]
+
+use super::buf::{Malformed, NoRoom, Reader, Writer};
+use crate::event::{LeaveReason, Path, RelayReason};
+use crate::ids::{GroupId, PeerId};
+use crate::time::Duration;
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Longest token of a login, bytes: room for a signed web token, small enough to hold one for each unanswered login.
+pub(crate) const MAX_TOKEN: usize = 1024;
+/// Longest user data of a client, bytes: repeated to every peer it meets, so a name and a few numbers, not a profile.
+pub(crate) const MAX_USER_DATA: usize = 1024;
+/// Longest custom message of a login's answer or of a join, bytes: the server keeps one for each member of each group.
+pub(crate) const MAX_MESSAGE: usize = 4096;
+/// Most addresses in a list: what one host plausibly has on its interfaces, and a bound on what one message makes a
+/// client probe.
+pub(crate) const MAX_CANDIDATES: usize = 8;
+/// No encoded control message is longer, bytes. The longest is a welcome: both byte strings and 13 bytes about them.
+pub(crate) const MAX_LEN: usize = MAX_USER_DATA + MAX_MESSAGE + 13;
+
+/// From the server to a client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(clippy::large_enum_variant, reason = "lives on the stack for the length of one call")]
+pub(crate) enum ToClient<'a> {
+    /// The application let the login in.
+    Welcome {
+        /// Who the client is from now on.
+        me: PeerId,
+        /// What its peers see of it; it sees the same in the join events about itself.
+        user_data: &'a [u8],
+        /// For the login event.
+        message: &'a [u8],
+    },
+    /// The application turned the login away.
+    Rejected {
+        /// For the login event.
+        message: &'a [u8],
+    },
+    /// There is a link with `peer` now. Comes before the first shared group's [`ToClient::MemberJoined`].
+    PeerUp {
+        /// Who.
+        peer: PeerId,
+        /// The peer's static key of this session.
+        key: [u8; 32],
+        /// Known to this pair and the server.
+        psk: Psk,
+        /// Of the pair: greater than that of any [`ToClient::PeerUp`] before it on this link.
+        epoch: u64,
+        /// Where the relay forwards to that peer.
+        handle: u32,
+        /// Cipher suite of the pair.
+        suite: u8,
+        /// Round-trip times of both ends to the server added up, microseconds: what a round trip over the relay takes.
+        rtt_us: u32,
+        /// What the application said of the peer when it let it in.
+        user_data: &'a [u8],
+        /// Where the peer may be probed.
+        candidates: Candidates,
+    },
+    /// The last shared group is gone, and the link with it.
+    PeerDown {
+        /// Who.
+        peer: PeerId,
+        /// As in its [`ToClient::PeerUp`].
+        epoch: u64,
+    },
+    /// `member` is in `group`; possibly the receiver itself.
+    MemberJoined {
+        /// Where.
+        group: GroupId,
+        /// Who.
+        member: PeerId,
+        /// Of that member's join.
+        epoch: u64,
+        /// What the application sent along with that join.
+        message: &'a [u8],
+    },
+    /// `member` is in `group` no longer. About the receiver itself: it is out of the group, and this is the last it hears
+    /// of that group.
+    MemberLeft {
+        /// Where.
+        group: GroupId,
+        /// Who.
+        member: PeerId,
+        /// Of the join that is over.
+        epoch: u64,
+        /// Why.
+        why: LeaveReason,
+    },
+    /// Punch now, at these addresses: the peer is told the same at the same time.
+    Punch {
+        /// With whom.
+        peer: PeerId,
+        /// As in its [`ToClient::PeerUp`].
+        epoch: u64,
+        /// Where the peer may be probed.
+        candidates: Candidates,
+    },
+}
+
+/// From a client to the server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(clippy::large_enum_variant, reason = "lives on the stack for the length of one call")]
+pub(crate) enum ToServer<'a> {
+    /// What the client's application presents for its login.
+    Token {
+        /// For the application of the server.
+        token: &'a [u8],
+    },
+    /// Addresses of the client's own interfaces; replaces what it said before.
+    HostCandidates {
+        /// With the port of the one socket.
+        candidates: Candidates,
+    },
+    /// The application has seen the join event.
+    JoinProcessed {
+        /// Of which group.
+        group: GroupId,
+        /// About whom.
+        member: PeerId,
+        /// The scope epoch with that member: the later of both joins, so that it names this stay of both.
+        epoch: u64,
+    },
+    /// How traffic to a peer goes now.
+    PathReport {
+        /// Which peer.
+        peer: PeerId,
+        /// As in its [`ToClient::PeerUp`].
+        epoch: u64,
+        /// The path. Its round-trip time travels in microseconds and saturates at 71 minutes.
+        path: Path,
+    },
+    /// Asks for a synchronised restart of hole punching.
+    RequestPunch {
+        /// With whom.
+        peer: PeerId,
+        /// As in its [`ToClient::PeerUp`].
+        epoch: u64,
+    },
+    /// The client's application closed the session.
+    Logout,
+}
+
+/// A pair's pre-shared key. Does not show in debug output.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Psk(pub(crate) [u8; 32]);
+
+impl fmt::Debug for Psk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Psk(..)")
+    }
+}
+
+/// A list of at most [`MAX_CANDIDATES`] addresses, each once, held inline. IPv6 scope ids and flow labels mean nothing to
+/// another host and are dropped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Candidates {
+    /// [`NOWHERE`] beyond `len`, so that the derived comparison is right.
+    all: [SocketAddr; MAX_CANDIDATES],
+    len: usize,
+}
+
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+impl Candidates {
+    pub(crate) const fn new() -> Self {
+        Self { all: [NOWHERE; MAX_CANDIDATES], len: 0 }
+    }
+
+    /// Appends `addr` unless it is there already. False when there was no room for it.
+    pub(crate) fn push(&mut self, addr: SocketAddr) -> bool {
+        let addr = SocketAddr::new(addr.ip(), addr.port());
+        if self.as_slice().contains(&addr) {
+            return true;
+        }
+        let Some(place) = self.all.get_mut(self.len) else { return false };
+        *place = addr;
+        self.len = self.len.saturating_add(1);
+        true
+    }
+
+    pub(crate) fn as_slice(&self) -> &[SocketAddr] {
+        self.all.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl FromIterator<SocketAddr> for Candidates {
+    /// The first [`MAX_CANDIDATES`] different ones.
+    fn from_iter<I: IntoIterator<Item = SocketAddr>>(all: I) -> Self {
+        let mut list = Self::new();
+        for addr in all {
+            if !list.push(addr) {
+                break;
+            }
+        }
+        list
+    }
+}
+
+impl fmt::Debug for Candidates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_slice().fmt(f)
+    }
+}
+
+const WELCOME: u8 = 0x01;
+const REJECTED: u8 = 0x02;
+const PEER_UP: u8 = 0x03;
+const PEER_DOWN: u8 = 0x04;
+const MEMBER_JOINED: u8 = 0x05;
+const MEMBER_LEFT: u8 = 0x06;
+const PUNCH: u8 = 0x07;
+
+impl<'a> ToClient<'a> {
+    /// Appends the message to `w`. On failure `w` is as before.
+    pub(crate) fn encode(&self, w: &mut Writer<'_>) -> Result<(), NoRoom> {
+        whole(w, |w| self.write(w))
+    }
+
+    /// Reads one message, which `bytes` must hold and nothing else.
+    pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut r = Reader::new(bytes);
+        let message = Self::read(&mut r)?;
+        r.end()?;
+        Ok(message)
+    }
+
+    fn write(&self, w: &mut Writer<'_>) -> Result<(), NoRoom> {
+        match self {
+            Self::Welcome { me, user_data, message } => {
+                w.u8(WELCOME)?;
+                w.u64(me.raw())?;
+                write_bytes(w, user_data, MAX_USER_DATA)?;
+                write_bytes(w, message, MAX_MESSAGE)
+            }
+            Self::Rejected { message } => {
+                w.u8(REJECTED)?;
+                write_bytes(w, message, MAX_MESSAGE)
+            }
+            Self::PeerUp { peer, key, psk, epoch, handle, suite, rtt_us, user_data, candidates } => {
+                w.u8(PEER_UP)?;
+                w.u64(peer.raw())?;
+                w.bytes(key)?;
+                w.bytes(&psk.0)?;
+                w.varint(*epoch)?;
+                w.u32(*handle)?;
+                w.u8(*suite)?;
+                w.u32(*rtt_us)?;
+                write_bytes(w, user_data, MAX_USER_DATA)?;
+                write_candidates(w, candidates)
+            }
+            Self::PeerDown { peer, epoch } => {
+                w.u8(PEER_DOWN)?;
+                w.u64(peer.raw())?;
+                w.varint(*epoch)
+            }
+            Self::MemberJoined { group, member, epoch, message } => {
+                w.u8(MEMBER_JOINED)?;
+                w.u64(group.raw())?;
+                w.u64(member.raw())?;
+                w.varint(*epoch)?;
+                write_bytes(w, message, MAX_MESSAGE)
+            }
+            Self::MemberLeft { group, member, epoch, why } => {
+                w.u8(MEMBER_LEFT)?;
+                w.u64(group.raw())?;
+                w.u64(member.raw())?;
+                w.varint(*epoch)?;
+                w.u8(leave_reason_code(*why))
+            }
+            Self::Punch { peer, epoch, candidates } => {
+                w.u8(PUNCH)?;
+                w.u64(peer.raw())?;
+                w.varint(*epoch)?;
+                write_candidates(w, candidates)
+            }
+        }
+    }
+
+    fn read(r: &mut Reader<'a>) -> Result<Self, Malformed> {
+        Ok(match r.u8()? {
+            WELCOME => Self::Welcome {
+                me: read_peer(r)?,
+                user_data: read_bytes(r, MAX_USER_DATA)?,
+                message: read_bytes(r, MAX_MESSAGE)?,
+            },
+            REJECTED => Self::Rejected { message: read_bytes(r, MAX_MESSAGE)? },
+            PEER_UP => Self::PeerUp {
+                peer: read_peer(r)?,
+                key: r.array()?,
+                psk: Psk(r.array()?),
+                epoch: r.varint()?,
+                handle: r.u32()?,
+                suite: r.u8()?,
+                rtt_us: r.u32()?,
+                user_data: read_bytes(r, MAX_USER_DATA)?,
+                candidates: read_candidates(r)?,
+            },
+            PEER_DOWN => Self::PeerDown { peer: read_peer(r)?, epoch: r.varint()? },
+            MEMBER_JOINED => Self::MemberJoined {
+                group: read_group(r)?,
+                member: read_peer(r)?,
+                epoch: r.varint()?,
+                message: read_bytes(r, MAX_MESSAGE)?,
+            },
+            MEMBER_LEFT => Self::MemberLeft {
+                group: read_group(r)?,
+                member: read_peer(r)?,
+                epoch: r.varint()?,
+                why: leave_reason(r.u8()?)?,
+            },
+            PUNCH => Self::Punch { peer: read_peer(r)?, epoch: r.varint()?, candidates: read_candidates(r)? },
+            _ => return Err(Malformed::Value),
+        })
+    }
+}
+
+const TOKEN: u8 = 0x81;
+const HOST_CANDIDATES: u8 = 0x82;
+const JOIN_PROCESSED: u8 = 0x83;
+const PATH_REPORT: u8 = 0x84;
+const REQUEST_PUNCH: u8 = 0x85;
+const LOGOUT: u8 = 0x86;
+
+impl<'a> ToServer<'a> {
+    /// Appends the message to `w`. On failure `w` is as before.
+    pub(crate) fn encode(&self, w: &mut Writer<'_>) -> Result<(), NoRoom> {
+        whole(w, |w| self.write(w))
+    }
+
+    /// Reads one message, which `bytes` must hold and nothing else.
+    pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut r = Reader::new(bytes);
+        let message = Self::read(&mut r)?;
+        r.end()?;
+        Ok(message)
+    }
+
+    fn write(&self, w: &mut Writer<'_>) -> Result<(), NoRoom> {
+        match self {
+            Self::Token { token } => {
+                w.u8(TOKEN)?;
+                write_bytes(w, token, MAX_TOKEN)
+            }
+            Self::HostCandidates { candidates } => {
+                w.u8(HOST_CANDIDATES)?;
+                write_candidates(w, candidates)
+            }
+            Self::JoinProcessed { group, member, epoch } => {
+                w.u8(JOIN_PROCESSED)?;
+                w.u64(group.raw())?;
+                w.u64(member.raw())?;
+                w.varint(*epoch)
+            }
+            Self::PathReport { peer, epoch, path } => {
+                w.u8(PATH_REPORT)?;
+                w.u64(peer.raw())?;
+                w.varint(*epoch)?;
+                write_path(w, *path)
+            }
+            Self::RequestPunch { peer, epoch } => {
+                w.u8(REQUEST_PUNCH)?;
+                w.u64(peer.raw())?;
+                w.varint(*epoch)
+            }
+            Self::Logout => w.u8(LOGOUT),
+        }
+    }
+
+    fn read(r: &mut Reader<'a>) -> Result<Self, Malformed> {
+        Ok(match r.u8()? {
+            TOKEN => Self::Token { token: read_bytes(r, MAX_TOKEN)? },
+            HOST_CANDIDATES => Self::HostCandidates { candidates: read_candidates(r)? },
+            JOIN_PROCESSED => Self::JoinProcessed { group: read_group(r)?, member: read_peer(r)?, epoch: r.varint()? },
+            PATH_REPORT => Self::PathReport { peer: read_peer(r)?, epoch: r.varint()?, path: read_path(r)? },
+            REQUEST_PUNCH => Self::RequestPunch { peer: read_peer(r)?, epoch: r.varint()? },
+            LOGOUT => Self::Logout,
+            _ => return Err(Malformed::Value),
+        })
+    }
+}
+
+/// All of what `write` writes, or nothing.
+fn whole<'w>(w: &mut Writer<'w>, write: impl FnOnce(&mut Writer<'w>) -> Result<(), NoRoom>) -> Result<(), NoRoom> {
+    let before = w.len();
+    let done = write(w);
+    if done.is_err() {
+        w.truncate(before);
+    }
+    done
+}
+
+fn write_bytes(w: &mut Writer<'_>, bytes: &[u8], max: usize) -> Result<(), NoRoom> {
+    if bytes.len() > max { Err(NoRoom) } else { w.prefixed(bytes) }
+}
+
+fn read_bytes<'a>(r: &mut Reader<'a>, max: usize) -> Result<&'a [u8], Malformed> {
+    let bytes = r.prefixed()?;
+    if bytes.len() > max { Err(Malformed::Value) } else { Ok(bytes) }
+}
+
+fn read_peer(r: &mut Reader<'_>) -> Result<PeerId, Malformed> {
+    r.u64().map(PeerId::from_raw)
+}
+
+fn read_group(r: &mut Reader<'_>) -> Result<GroupId, Malformed> {
+    r.u64().map(GroupId::from_raw)
+}
+
+const FAMILY_V4: u8 = 4;
+const FAMILY_V6: u8 = 6;
+
+fn write_candidates(w: &mut Writer<'_>, candidates: &Candidates) -> Result<(), NoRoom> {
+    let all = candidates.as_slice();
+    w.u8(all.len() as u8)?;
+    for addr in all {
+        match addr.ip() {
+            IpAddr::V4(ip) => {
+                w.u8(FAMILY_V4)?;
+                w.bytes(&ip.octets())?;
+            }
+            IpAddr::V6(ip) => {
+                w.u8(FAMILY_V6)?;
+                w.bytes(&ip.octets())?;
+            }
+        }
+        w.u16(addr.port())?;
+    }
+    Ok(())
+}
+
+/// A count above the bound is refused before anything is read by it; an address that comes twice is kept once.
+fn read_candidates(r: &mut Reader<'_>) -> Result<Candidates, Malformed> {
+    let count = r.u8()?;
+    if usize::from(count) > MAX_CANDIDATES {
+        return Err(Malformed::Value);
+    }
+    let mut candidates = Candidates::new();
+    for _ in 0..count {
+        let ip = match r.u8()? {
+            FAMILY_V4 => IpAddr::V4(Ipv4Addr::from(r.array::<4>()?)),
+            FAMILY_V6 => IpAddr::V6(Ipv6Addr::from(r.array::<16>()?)),
+            _ => return Err(Malformed::Value),
+        };
+        candidates.push(SocketAddr::new(ip, r.u16()?));
+    }
+    Ok(candidates)
+}
+
+const PATH_DIRECT: u8 = 0;
+
+/// One byte, 0 for direct and else why not; a direct path's round-trip time follows, microseconds in 4 bytes.
+fn write_path(w: &mut Writer<'_>, path: Path) -> Result<(), NoRoom> {
+    match path {
+        Path::Direct { rtt } => {
+            w.u8(PATH_DIRECT)?;
+            w.u32(u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX))
+        }
+        Path::Relayed { because } => w.u8(match because {
+            RelayReason::Probing => 1,
+            RelayReason::NoAnswer => 2,
+            RelayReason::OnlyOutbound => 3,
+            RelayReason::OnlyInbound => 4,
+            RelayReason::HoleClosed => 5,
+            RelayReason::Forbidden => 6,
+        }),
+    }
+}
+
+fn read_path(r: &mut Reader<'_>) -> Result<Path, Malformed> {
+    let because = match r.u8()? {
+        PATH_DIRECT => return Ok(Path::Direct { rtt: Duration::from_micros(u64::from(r.u32()?)) }),
+        1 => RelayReason::Probing,
+        2 => RelayReason::NoAnswer,
+        3 => RelayReason::OnlyOutbound,
+        4 => RelayReason::OnlyInbound,
+        5 => RelayReason::HoleClosed,
+        6 => RelayReason::Forbidden,
+        _ => return Err(Malformed::Value),
+    };
+    Ok(Path::Relayed { because })
+}
+
+const fn leave_reason_code(why: LeaveReason) -> u8 {
+    match why {
+        LeaveReason::Left => 0,
+        LeaveReason::GroupEnded => 1,
+        LeaveReason::Disconnected => 2,
+    }
+}
+
+const fn leave_reason(code: u8) -> Result<LeaveReason, Malformed> {
+    Ok(match code {
+        0 => LeaveReason::Left,
+        1 => LeaveReason::GroupEnded,
+        2 => LeaveReason::Disconnected,
+        _ => return Err(Malformed::Value),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::buf::VARINT_MAX;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    /// Enough to fill any message from.
+    #[derive(Clone, Debug)]
+    struct Parts {
+        kind: u8,
+        ids: [u64; 2],
+        epoch: u64,
+        key: [u8; 32],
+        numbers: (u32, u8, u32),
+        short: Vec<u8>,
+        long: Vec<u8>,
+        candidates: Candidates,
+        reason: u8,
+    }
+
+    fn parts() -> impl Strategy<Value = Parts> {
+        let addr = any::<SocketAddr>();
+        let lists = (vec(any::<u8>(), 0..=MAX_TOKEN), vec(any::<u8>(), 0..=MAX_MESSAGE), vec(addr, 0..10));
+        (any::<(u8, [u64; 2], [u8; 32], (u32, u8, u32), u8)>(), 0..=VARINT_MAX, lists).prop_map(
+            |((kind, ids, key, numbers, reason), epoch, (short, long, addrs))| {
+                let candidates = addrs.into_iter().collect();
+                Parts { kind, ids, epoch, key, numbers, short, long, candidates, reason }
+            },
+        )
+    }
+
+    fn to_client(p: &Parts) -> ToClient<'_> {
+        let (peer, group, epoch) = (PeerId::from_raw(p.ids[0]), GroupId::from_raw(p.ids[1]), p.epoch);
+        match p.kind % 7 {
+            0 => ToClient::Welcome { me: peer, user_data: &p.short, message: &p.long },
+            1 => ToClient::Rejected { message: &p.long },
+            2 => ToClient::PeerUp {
+                peer,
+                key: p.key,
+                psk: Psk(p.key),
+                epoch,
+                handle: p.numbers.0,
+                suite: p.numbers.1,
+                rtt_us: p.numbers.2,
+                user_data: &p.short,
+                candidates: p.candidates,
+            },
+            3 => ToClient::PeerDown { peer, epoch },
+            4 => ToClient::MemberJoined { group, member: peer, epoch, message: &p.long },
+            5 => ToClient::MemberLeft { group, member: peer, epoch, why: leave_reason(p.reason % 3).unwrap() },
+            _ => ToClient::Punch { peer, epoch, candidates: p.candidates },
+        }
+    }
+
+    fn to_server(p: &Parts) -> ToServer<'_> {
+        let (peer, group, epoch) = (PeerId::from_raw(p.ids[0]), GroupId::from_raw(p.ids[1]), p.epoch);
+        match p.kind % 6 {
+            0 => ToServer::Token { token: &p.short },
+            1 => ToServer::HostCandidates { candidates: p.candidates },
+            2 => ToServer::JoinProcessed { group, member: peer, epoch },
+            3 => {
+                let bytes = [p.reason % 7, 1, 2, 3, 4];
+                ToServer::PathReport { peer, epoch, path: read_path(&mut Reader::new(&bytes)).unwrap() }
+            }
+            4 => ToServer::RequestPunch { peer, epoch },
+            _ => ToServer::Logout,
+        }
+    }
+
+    fn encoded(encode: impl Fn(&mut Writer<'_>) -> Result<(), NoRoom>) -> Vec<u8> {
+        let mut buf = [0; MAX_LEN];
+        let mut w = Writer::new(&mut buf);
+        encode(&mut w).unwrap();
+        w.written().to_vec()
+    }
+
+    /// Where to cut: everywhere in the first bytes, where the fields are, and at some places in the long strings.
+    fn cuts(len: usize) -> impl Iterator<Item = usize> {
+        (0..len.min(300)).chain((300..len).step_by(37)).chain(len.checked_sub(1))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn a_message_to_a_client_comes_back_and_no_truncation_of_it_is_read(p in parts()) {
+            let bytes = encoded(|w| to_client(&p).encode(w));
+            prop_assert_eq!(ToClient::decode(&bytes), Ok(to_client(&p)));
+            for cut in cuts(bytes.len()) {
+                prop_assert_eq!(ToClient::decode(&bytes[..cut]), Err(Malformed::Truncated));
+            }
+            prop_assert!(ToServer::decode(&bytes).is_err());
+        }
+
+        #[test]
+        fn a_message_to_the_server_comes_back_and_no_truncation_of_it_is_read(p in parts()) {
+            let bytes = encoded(|w| to_server(&p).encode(w));
+            prop_assert_eq!(ToServer::decode(&bytes), Ok(to_server(&p)));
+            for cut in cuts(bytes.len()) {
+                prop_assert_eq!(ToServer::decode(&bytes[..cut]), Err(Malformed::Truncated));
+            }
+            prop_assert!(ToClient::decode(&bytes).is_err());
+        }
+
+        #[test]
+        fn a_message_followed_by_anything_is_refused(p in parts(), more in vec(any::<u8>(), 1..4)) {
+            let mut bytes = encoded(|w| to_client(&p).encode(w));
+            bytes.extend(&more);
+            prop_assert_eq!(ToClient::decode(&bytes), Err(Malformed::Trailing));
+            let mut bytes = encoded(|w| to_server(&p).encode(w));
+            bytes.extend(&more);
+            prop_assert_eq!(ToServer::decode(&bytes), Err(Malformed::Trailing));
+        }
+
+        #[test]
+        fn a_message_that_does_not_fit_writes_nothing(p in parts(), room in 0usize..200) {
+            let mut buf = [0; 200];
+            let mut w = Writer::new(&mut buf[..room]);
+            if to_client(&p).encode(&mut w).is_err() {
+                prop_assert_eq!(w.len(), 0);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(kind in 0u8..8, server: bool, bytes in vec(any::<u8>(), 0..200)) {
+            let mut all = std::vec![if server { kind | 0x80 } else { kind }];
+            all.extend(bytes);
+            if let Ok(message) = ToClient::decode(&all) {
+                let again = encoded(|w| message.encode(w));
+                prop_assert_eq!(ToClient::decode(&again), Ok(message));
+            }
+            if let Ok(message) = ToServer::decode(&all) {
+                let again = encoded(|w| message.encode(w));
+                prop_assert_eq!(ToServer::decode(&again), Ok(message));
+            }
+        }
+    }
+
+    #[test]
+    fn a_string_over_its_bound_is_neither_written_nor_read() {
+        let token = [7; MAX_TOKEN + 1];
+        let mut buf = [0; MAX_LEN];
+        let mut w = Writer::new(&mut buf);
+        assert_eq!(ToServer::Token { token: &token }.encode(&mut w), Err(NoRoom));
+        assert_eq!(w.len(), 0);
+        w.u8(TOKEN).unwrap();
+        w.prefixed(&token).unwrap();
+        assert_eq!(ToServer::decode(w.written()), Err(Malformed::Value));
+    }
+
+    #[test]
+    fn nine_candidates_are_refused_and_an_unknown_family_too() {
+        assert_eq!(ToServer::decode(&[HOST_CANDIDATES, 9]), Err(Malformed::Value));
+        assert_eq!(ToServer::decode(&[HOST_CANDIDATES, 1, 5, 0, 0, 0, 0, 0, 0]), Err(Malformed::Value));
+        assert_eq!(ToServer::decode(&[HOST_CANDIDATES, 0]).map(|m| m == ToServer::Logout), Ok(false));
+    }
+
+    #[test]
+    fn the_longest_messages_fit_the_stated_length() {
+        let (short, long) = ([1; MAX_USER_DATA], [1; MAX_MESSAGE]);
+        let me = PeerId::new(1, 1);
+        assert_eq!(encoded(|w| ToClient::Welcome { me, user_data: &short, message: &long }.encode(w)).len(), MAX_LEN);
+        let candidates = (0..20).map(|n| SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), n)).collect();
+        let up = ToClient::PeerUp {
+            peer: me,
+            key: [1; 32],
+            psk: Psk([1; 32]),
+            epoch: VARINT_MAX,
+            handle: 1,
+            suite: 1,
+            rtt_us: 1,
+            user_data: &short,
+            candidates,
+        };
+        assert!(encoded(|w| up.encode(w)).len() <= MAX_LEN);
+    }
+
+    #[test]
+    fn the_same_candidate_is_listed_once() {
+        let addr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7);
+        assert_eq!([addr, addr].into_iter().collect::<Candidates>().as_slice(), [addr]);
+    }
+
+    #[test]
+    fn a_round_trip_time_beyond_32_bits_saturates() {
+        let path = Path::Direct { rtt: Duration::from_secs(1 << 20) };
+        let report = ToServer::PathReport { peer: PeerId::new(0, 1), epoch: 1, path };
+        let bytes = encoded(|w| report.encode(w));
+        let Ok(ToServer::PathReport { path, .. }) = ToServer::decode(&bytes) else { panic!("a path report") };
+        assert_eq!(path, Path::Direct { rtt: Duration::from_micros(u32::MAX.into()) });
+    }
+
+    #[test]
+    fn a_pre_shared_key_does_not_show() {
+        assert_eq!(std::format!("{:?}", Psk([7; 32])), "Psk(..)");
+    }
+}
