@@ -83,9 +83,12 @@ struct Model {
     online: BTreeSet<PeerId>,
     /// Members in the order of their joins.
     groups: BTreeMap<GroupId, Vec<PeerId>>,
-    /// Pending joins: when they time out, and the tellings (to, of) that nobody has acknowledged yet.
-    pending: BTreeMap<(GroupId, PeerId), (Instant, BTreeMap<Telling, (PeerId, PeerId)>)>,
+    /// Pending joins: when they time out, and the tellings that nobody has acknowledged yet.
+    pending: BTreeMap<(GroupId, PeerId), (Instant, Owed)>,
 }
+
+/// Tellings of whom, of whose join.
+type Owed = BTreeMap<Telling, (PeerId, PeerId)>;
 
 impl Model {
     fn is_in(&self, member: PeerId, group: GroupId) -> bool {
