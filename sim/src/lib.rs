@@ -10,6 +10,7 @@ mod link;
 pub mod machines;
 pub mod nat;
 mod network;
+pub mod oracle;
 mod queue;
 mod world;
 
