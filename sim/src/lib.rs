@@ -12,6 +12,7 @@ pub mod nat;
 mod network;
 pub mod oracle;
 mod queue;
+pub mod scenario;
 mod world;
 
 pub use event::{Counters, DropReason, Event, Observer, PacketView, Place};

@@ -1,0 +1,450 @@
+//! Who got which messages, and how traffic of each pair went: computed from the journals alone, after the run.
+//!
+//! A reliable message that its receiver never got is *lost*, unless membership ended over it: a leave ends reliability,
+//! so what was under way when receiver or sender processed the leave is *cut short*. That excuses a tail, never a gap: if
+//! something later of the same sender arrived before the leave, the missing one was lost.
+
+use super::journal::{Entry, Journal, Received, What};
+use super::{ClientIndex, GroupIndex, Host, Target};
+use posse_core::{Channel, Duration, Instant, Path, Reliability};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Messages of one sender to one receiver in one scope.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stream {
+    /// The sender.
+    pub from: Host,
+    /// The receiver.
+    pub to: Host,
+    /// The group, or the receiver itself.
+    pub scope: Target,
+    /// The channel.
+    pub channel: Channel,
+    /// Messages that were meant for this receiver.
+    pub sent: u64,
+    /// Different ones of them that arrived.
+    pub delivered: u64,
+    /// Never arrived. Expected on unreliable channels.
+    pub lost: u64,
+    /// Never arrived because membership ended over them.
+    pub cut_short: u64,
+    /// Arrivals of what had arrived before.
+    pub repeated: u64,
+    /// Arrivals after a later one.
+    pub reordered: u64,
+    /// Arrivals while the receiver did not see both in the group.
+    pub outside: u64,
+    /// Arrivals with other bytes than were sent, or that nobody sent to this receiver.
+    pub foreign: u64,
+    /// Arrivals that came directly.
+    pub direct: u64,
+    /// When the first was sent and how long it took, if it arrived.
+    pub first: Option<(Instant, Duration)>,
+    /// Median time on the way by relay.
+    pub by_relay: Option<Duration>,
+    /// Median time on the way directly.
+    pub directly: Option<Duration>,
+    /// Longest time on the way.
+    pub slowest: Option<Duration>,
+}
+
+impl Stream {
+    /// Whether the channel promises delivery and order.
+    pub fn reliable(&self) -> bool {
+        self.channel.reliability() == Reliability::ReliableOrdered
+    }
+}
+
+/// How traffic of two clients went.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pair {
+    /// The one who comes first in the scenario.
+    pub a: ClientIndex,
+    /// The other.
+    pub b: ClientIndex,
+    /// When the server first put both into one group.
+    pub together: Instant,
+    /// What `a` said of it.
+    pub from_a: PathStory,
+    /// What `b` said of it.
+    pub from_b: PathStory,
+    /// Both medians of messages' times on the way by relay, added: there and back.
+    pub relay_round_trip: Option<Duration>,
+    /// The same of what came directly.
+    pub direct_round_trip: Option<Duration>,
+}
+
+impl Pair {
+    /// When both had said that it was direct.
+    pub fn both_direct(&self) -> Option<Instant> {
+        Some(self.from_a.first_direct?.max(self.from_b.first_direct?))
+    }
+}
+
+/// One end's word on a pair's path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PathStory {
+    /// When it first said "direct".
+    pub first_direct: Option<Instant>,
+    /// Changes between direct and relayed.
+    pub switches: u64,
+    /// Its last word.
+    pub last: Option<Path>,
+}
+
+/// The messages of a run, by sender, receiver, scope and channel. `journals[0]` is the server's, the clients' follow.
+pub fn streams(journals: &[Journal]) -> Vec<Stream> {
+    let mut books: BTreeMap<(Host, Host, Target, Channel), Book> = BTreeMap::new();
+    for (host, journal) in hosts().zip(journals) {
+        for sent in &journal.sent {
+            for &to in &sent.receivers {
+                let book = books.entry((host, to, sent.to, sent.channel)).or_default();
+                book.sent.insert(sent.number, sent.at);
+            }
+        }
+    }
+    for (host, journal) in hosts().zip(journals) {
+        for received in &journal.received {
+            books.entry((received.from, host, received.to, received.channel)).or_default().received.push(*received);
+        }
+    }
+    books.into_iter().map(|((from, to, scope, channel), book)| book.close(from, to, scope, channel, journals)).collect()
+}
+
+/// The pairs of clients that the server ever put into one group.
+pub fn pairs(journals: &[Journal], streams: &[Stream]) -> Vec<Pair> {
+    let Some((server, clients)) = journals.split_first() else { return Vec::new() };
+    let pair = |((a, b), together): ((ClientIndex, ClientIndex), Instant)| {
+        let story = |of: ClientIndex, with| clients.get(of.0).map(|j| path_story(&j.entries, with)).unwrap_or_default();
+        Pair {
+            a,
+            b,
+            together,
+            from_a: story(a, b),
+            from_b: story(b, a),
+            relay_round_trip: round_trip(streams, a, b, |s| s.by_relay),
+            direct_round_trip: round_trip(streams, a, b, |s| s.directly),
+        }
+    };
+    put_together(&server.entries).into_iter().map(pair).collect()
+}
+
+/// Each pair's first moment in one group, as the server ordered it.
+fn put_together(entries: &[Entry]) -> BTreeMap<(ClientIndex, ClientIndex), Instant> {
+    let mut groups: BTreeMap<GroupIndex, BTreeSet<ClientIndex>> = BTreeMap::new();
+    let mut first = BTreeMap::new();
+    for entry in entries {
+        let (group, newcomers): (_, &[ClientIndex]) = match &entry.what {
+            What::Created(group, members) => (group, members),
+            What::Joining(group, client) => (group, std::slice::from_ref(client)),
+            What::Leaving(group, client) => {
+                groups.entry(*group).or_default().remove(client);
+                continue;
+            }
+            What::Destroying(group) => {
+                groups.remove(group);
+                continue;
+            }
+            _ => continue,
+        };
+        let members = groups.entry(*group).or_default();
+        for &newcomer in newcomers {
+            for &old in members.iter() {
+                first.entry((old.min(newcomer), old.max(newcomer))).or_insert(entry.at);
+            }
+            members.insert(newcomer);
+        }
+    }
+    first
+}
+
+fn path_story(entries: &[Entry], with: ClientIndex) -> PathStory {
+    let mut story = PathStory::default();
+    for entry in entries {
+        let What::Path(peer, path) = entry.what else { continue };
+        if peer != with {
+            continue;
+        }
+        let direct = matches!(path, Path::Direct { .. });
+        if direct {
+            story.first_direct.get_or_insert(entry.at);
+        }
+        let before = matches!(story.last, Some(Path::Direct { .. }));
+        story.switches += u64::from(direct != before);
+        story.last = Some(path);
+    }
+    story
+}
+
+fn round_trip(
+    streams: &[Stream],
+    a: ClientIndex,
+    b: ClientIndex,
+    time: impl Fn(&Stream) -> Option<Duration>,
+) -> Option<Duration> {
+    let (a, b) = (Host::Client(a), Host::Client(b));
+    let way = |from, to| streams.iter().filter(|s| s.from == from && s.to == to).find_map(&time);
+    Some(way(a, b)? + way(b, a)?)
+}
+
+#[derive(Default)]
+struct Book {
+    sent: BTreeMap<u64, Instant>,
+    received: Vec<Received>,
+}
+
+impl Book {
+    fn close(self, from: Host, to: Host, scope: Target, channel: Channel, journals: &[Journal]) -> Stream {
+        let mut arrived: BTreeMap<u64, Instant> = BTreeMap::new();
+        let (mut repeated, mut reordered, mut outside, mut foreign, mut direct) = (0, 0, 0, 0, 0);
+        let (mut by_relay, mut directly) = (Vec::new(), Vec::new());
+        for r in &self.received {
+            outside += u64::from(!r.inside);
+            direct += u64::from(r.direct);
+            if !r.intact || self.sent.get(&r.number) != Some(&r.sent_at) {
+                foreign += 1;
+                continue;
+            }
+            if arrived.contains_key(&r.number) {
+                repeated += 1;
+                continue;
+            }
+            reordered += u64::from(arrived.last_key_value().is_some_and(|(&last, _)| last > r.number));
+            arrived.insert(r.number, r.at);
+            if r.direct { &mut directly } else { &mut by_relay }.push(r.at.since(r.sent_at));
+        }
+        let ends = Ends::of(from, to, scope, journals);
+        let missing: Vec<_> = self.sent.iter().filter(|(number, _)| !arrived.contains_key(number)).collect();
+        let lost = missing.iter().filter(|&&(&number, &at)| !ends.excuse(number, at, &arrived)).count() as u64;
+        let slowest = by_relay.iter().chain(&directly).max().copied();
+        let took = |(number, at): (&u64, &Instant)| arrived.get(number).map(|arrival| (*at, arrival.since(*at)));
+        Stream {
+            from,
+            to,
+            scope,
+            channel,
+            sent: self.sent.len() as u64,
+            delivered: arrived.len() as u64,
+            lost,
+            cut_short: missing.len() as u64 - lost,
+            repeated,
+            reordered,
+            outside,
+            foreign,
+            direct,
+            first: self.sent.first_key_value().and_then(took),
+            by_relay: median(by_relay),
+            directly: median(directly),
+            slowest,
+        }
+    }
+}
+
+/// When sender and receiver ceased to share what the scope needs, as each of them processed it.
+struct Ends {
+    receiver: Vec<Instant>,
+    sender: Vec<Instant>,
+}
+
+impl Ends {
+    fn of(from: Host, to: Host, scope: Target, journals: &[Journal]) -> Self {
+        let seen_by =
+            |observer, other| journal_of(observer, journals).map(|j| endings(&j.entries, observer, other, scope));
+        Self { receiver: seen_by(to, from).unwrap_or_default(), sender: seen_by(from, to).unwrap_or_default() }
+    }
+
+    /// Whether a message that was sent at `sent` and never arrived fell to the end of a membership.
+    fn excuse(&self, number: u64, sent: Instant, arrived: &BTreeMap<u64, Instant>) -> bool {
+        let first_after = |ends: &[Instant]| ends.iter().copied().find(|&end| end >= sent);
+        let Some(end) = first_after(&self.receiver).or(first_after(&self.sender)) else { return false };
+        !arrived.range(number..).any(|(_, &at)| at <= end)
+    }
+}
+
+/// The moments when `observer` ceased to share the scope's group, or the last of all groups, with `other`.
+fn endings(entries: &[Entry], observer: Host, other: Host, scope: Target) -> Vec<Instant> {
+    let (mut mine, mut theirs) = (BTreeSet::new(), BTreeSet::new());
+    let mut ends = Vec::new();
+    // The server is in every group and shares no group: with it only sessions end.
+    let shared = |mine: &BTreeSet<GroupIndex>, theirs: &BTreeSet<GroupIndex>| match (scope, other) {
+        (Target::Group(group), Host::Server) => mine.contains(&group),
+        (Target::Host(_), Host::Server) => true,
+        (Target::Group(group), _) => mine.contains(&group) && theirs.contains(&group),
+        (Target::Host(_), _) => mine.intersection(theirs).next().is_some(),
+    };
+    for entry in entries {
+        let before = shared(&mine, &theirs);
+        match entry.what {
+            What::MemberJoined(group, member) if Host::Client(member) == observer => _ = mine.insert(group),
+            What::MemberJoined(group, member) if Host::Client(member) == other => _ = theirs.insert(group),
+            What::MemberLeft(group, member, _) if Host::Client(member) == observer => _ = mine.remove(&group),
+            What::MemberLeft(group, member, _) if Host::Client(member) == other => _ = theirs.remove(&group),
+            What::Ended(_) => {
+                ends.push(entry.at);
+                mine.clear();
+            }
+            _ => {}
+        }
+        if before && !shared(&mine, &theirs) {
+            ends.push(entry.at);
+        }
+    }
+    ends
+}
+
+fn journal_of(host: Host, journals: &[Journal]) -> Option<&Journal> {
+    match host {
+        Host::Server => journals.first(),
+        Host::Client(ClientIndex(i)) => journals.get(i + 1),
+    }
+}
+
+/// The hosts in the order of their journals.
+pub(super) fn hosts() -> impl Iterator<Item = Host> {
+    std::iter::once(Host::Server).chain((0..).map(|i| Host::Client(ClientIndex(i))))
+}
+
+fn median(mut times: Vec<Duration>) -> Option<Duration> {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::journal::Sent;
+    use super::*;
+    use posse_core::{EndReason, LeaveReason};
+
+    const A: Host = Host::Client(ClientIndex(0));
+    const B: Host = Host::Client(ClientIndex(1));
+    const ROOM: GroupIndex = GroupIndex(0);
+    const CHANNEL: Channel = Channel::reliable(0);
+
+    /// `a` sends message `n` at `n` ms; both are in the room from the start.
+    fn journals(count: u64, arrivals: &[(u64, u64)]) -> Vec<Journal> {
+        let together = |who| {
+            [0, 1].map(|i| Entry { at: Instant::ZERO, who: Some(who), what: What::MemberJoined(ROOM, ClientIndex(i)) })
+        };
+        let sent = |number| Sent {
+            at: Instant::from_millis(number),
+            to: Target::Group(ROOM),
+            channel: CHANNEL,
+            number,
+            receivers: vec![B],
+        };
+        let a = Journal { entries: together(A).into(), sent: (0..count).map(sent).collect(), received: Vec::new() };
+        let b = Journal {
+            entries: together(B).into(),
+            sent: Vec::new(),
+            received: arrivals.iter().map(|&x| arrival(x)).collect(),
+        };
+        vec![Journal::default(), a, b]
+    }
+
+    fn arrival((number, at): (u64, u64)) -> Received {
+        Received {
+            at: Instant::from_millis(at),
+            from: A,
+            to: Target::Group(ROOM),
+            channel: CHANNEL,
+            number,
+            sent_at: Instant::from_millis(number),
+            direct: false,
+            intact: true,
+            inside: true,
+        }
+    }
+
+    fn left(journal: &mut Journal, who: Host, member: usize, at: u64) {
+        let what = What::MemberLeft(ROOM, ClientIndex(member), LeaveReason::Left);
+        journal.entries.push(Entry { at: Instant::from_millis(at), who: Some(who), what });
+    }
+
+    fn only(journals: &[Journal]) -> Stream {
+        let all = streams(journals);
+        assert_eq!(all.len(), 1);
+        all.into_iter().next().unwrap()
+    }
+
+    #[test]
+    fn what_arrives_once_and_in_order_is_right() {
+        let s = only(&journals(3, &[(0, 10), (1, 11), (2, 12)]));
+        assert_eq!((s.sent, s.delivered, s.lost, s.repeated, s.reordered, s.foreign), (3, 3, 0, 0, 0, 0));
+        assert_eq!(s.first, Some((Instant::ZERO, Duration::from_millis(10))));
+    }
+
+    #[test]
+    fn a_missing_message_is_lost_and_a_late_one_reordered_and_a_second_copy_repeated() {
+        let s = only(&journals(4, &[(0, 10), (2, 11), (1, 12), (2, 13)]));
+        assert_eq!((s.lost, s.reordered, s.repeated), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_leave_excuses_the_tail_but_not_a_gap_before_it() {
+        let mut j = journals(5, &[(0, 10), (2, 11)]);
+        left(&mut j[2], B, 0, 20);
+        let s = only(&j);
+        assert_eq!((s.lost, s.cut_short), (1, 2));
+    }
+
+    #[test]
+    fn a_leave_before_it_was_sent_excuses_nothing() {
+        let mut j = journals(3, &[(0, 1)]);
+        left(&mut j[2], B, 0, 0);
+        let s = only(&j);
+        assert_eq!((s.lost, s.cut_short), (2, 0));
+    }
+
+    #[test]
+    fn what_comes_after_a_rejoin_makes_no_gap_of_what_the_leave_cut_short() {
+        let mut j = journals(5, &[(0, 1), (4, 30)]);
+        left(&mut j[2], B, 1, 20);
+        let s = only(&j);
+        assert_eq!((s.lost, s.cut_short), (0, 3));
+    }
+
+    #[test]
+    fn the_end_of_a_session_excuses_like_a_leave() {
+        let mut j = journals(3, &[(0, 1)]);
+        j[2].entries.push(Entry { at: Instant::from_millis(9), who: Some(B), what: What::Ended(EndReason::TimedOut) });
+        assert_eq!(only(&j).cut_short, 2);
+    }
+
+    #[test]
+    fn a_message_that_nobody_sent_is_foreign() {
+        let mut j = journals(1, &[(0, 1), (7, 2)]);
+        j[2].received.push(Received { intact: false, ..arrival((0, 3)) });
+        let s = only(&j);
+        assert_eq!((s.foreign, s.delivered, s.repeated), (2, 1, 0));
+    }
+
+    #[test]
+    fn changes_between_direct_and_relayed_are_switches_and_new_reasons_are_not() {
+        use posse_core::RelayReason::{HoleClosed, Probing};
+        let direct = Path::Direct { rtt: Duration::from_millis(1) };
+        let relayed = |because| Path::Relayed { because };
+        let paths = [relayed(Probing), direct, relayed(HoleClosed), relayed(Probing), direct];
+        let entry = |(i, path): (usize, &Path)| Entry {
+            at: Instant::from_millis(i as u64),
+            who: Some(A),
+            what: What::Path(ClientIndex(1), *path),
+        };
+        let entries: Vec<_> = paths.iter().enumerate().map(entry).collect();
+        let story = path_story(&entries, ClientIndex(1));
+        assert_eq!((story.switches, story.first_direct), (3, Some(Instant::from_millis(1))));
+    }
+
+    #[test]
+    fn two_are_together_from_the_step_that_puts_the_second_into_the_group() {
+        let [a, b, c] = [0, 1, 2].map(ClientIndex);
+        let entry = |at, what| Entry { at: Instant::from_millis(at), who: Some(Host::Server), what };
+        let entries = [
+            entry(1, What::Created(ROOM, vec![a, b])),
+            entry(2, What::Leaving(ROOM, a)),
+            entry(3, What::Joining(ROOM, c)),
+            entry(4, What::Joining(ROOM, a)),
+        ];
+        let at = |x, y| put_together(&entries)[&(x, y)];
+        assert_eq!([at(a, b), at(b, c), at(a, c)], [1, 3, 4].map(Instant::from_millis));
+    }
+}

@@ -1,0 +1,325 @@
+//! Scenarios: who is there, behind what, what they do, what goes wrong, and what must hold.
+//!
+//! A [`Scenario`] is data, read from a TOML file ([`Scenario::parse`]; `docs/scenarios.md` describes the format) or built
+//! in code. It is parsed, not validated: whatever refers to a host, NAT or group holds an index that exists.
+
+pub mod accounts;
+mod bounds;
+pub mod journal;
+mod parse;
+mod read;
+#[cfg(test)]
+mod tests;
+mod units;
+
+pub use read::BadScenario;
+pub use units::written;
+
+use crate::{Link, Nat};
+use posse_core::{Channel, Duration, RelayReason};
+
+/// Index of a NAT in [`Scenario::nats`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct NatIndex(pub usize);
+
+/// Index of a client in [`Scenario::clients`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ClientIndex(pub usize);
+
+/// Index of a group in [`Scenario::groups`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct GroupIndex(pub usize);
+
+/// A run of the simulator as data.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Scenario {
+    /// What it shows, in one line.
+    pub title: String,
+    /// Whatever is random follows from it.
+    pub seed: u64,
+    /// When the run ends, in simulated time.
+    pub duration: Duration,
+    /// NATs; one stands after the NAT that it is behind.
+    pub nats: Vec<NatSpec>,
+    /// The server's link to the internet.
+    pub server: Link,
+    /// Clients.
+    pub clients: Vec<ClientSpec>,
+    /// Names of the groups that steps create.
+    pub groups: Vec<String>,
+    /// What happens, in the order of the file; steps at one time happen in that order.
+    pub steps: Vec<Step>,
+    /// What must hold.
+    pub expectations: Vec<Expectation>,
+}
+
+/// A NAT.
+#[derive(Clone, PartialEq, Debug)]
+pub struct NatSpec {
+    /// Its name.
+    pub name: String,
+    /// What its outside is part of.
+    pub behind: Network,
+    /// How it behaves.
+    pub nat: Nat,
+    /// Its link to what it is behind.
+    pub link: Link,
+}
+
+/// A network that something is attached to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Network {
+    /// The public internet.
+    Internet,
+    /// The inside of a NAT.
+    Behind(NatIndex),
+}
+
+/// A client.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ClientSpec {
+    /// Its name; also its login token and what its peers see as its user data.
+    pub name: String,
+    /// Where it is.
+    pub on: Network,
+    /// Its link to there.
+    pub link: Link,
+    /// When it starts and logs in.
+    pub start: Duration,
+}
+
+/// Something that happens, once or repeatedly.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Step {
+    /// When, first.
+    pub at: Duration,
+    /// Between repetitions.
+    pub every: Duration,
+    /// How often in all.
+    pub times: u32,
+    /// What.
+    pub action: Action,
+}
+
+/// What happens.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Action {
+    /// The server makes a group, as soon as all its first members are online.
+    CreateGroup {
+        /// Which.
+        group: GroupIndex,
+        /// Its first members.
+        members: Vec<ClientIndex>,
+        /// Carried in the join events.
+        message: String,
+    },
+    /// The server adds a client to a group, as soon as both exist.
+    Join {
+        /// Which group.
+        group: GroupIndex,
+        /// Who.
+        client: ClientIndex,
+        /// Carried in the join events.
+        message: String,
+    },
+    /// The server takes a client out of a group.
+    Leave {
+        /// Which group.
+        group: GroupIndex,
+        /// Who.
+        client: ClientIndex,
+    },
+    /// The server ends a group.
+    DestroyGroup {
+        /// Which.
+        group: GroupIndex,
+    },
+    /// The server ends a client's session.
+    Disconnect {
+        /// Whose.
+        client: ClientIndex,
+    },
+    /// A client logs out.
+    Logout {
+        /// Which.
+        client: ClientIndex,
+    },
+    /// Numbered messages, from the moment when the sender sees its receiver.
+    Send(Sending),
+    /// A host's or NAT's own link carries nothing for a while.
+    Cut {
+        /// Whose link.
+        link: LinkOf,
+        /// How long; to the end if `None`.
+        lasts: Option<Duration>,
+    },
+    /// Nothing passes directly between two clients for a while; what the server relays does.
+    CutDirect {
+        /// Which two.
+        pair: (ClientIndex, ClientIndex),
+        /// How long; to the end if `None`.
+        lasts: Option<Duration>,
+    },
+    /// A NAT forgets all its mappings.
+    Reboot {
+        /// Which.
+        nat: NatIndex,
+    },
+}
+
+/// Messages that somebody sends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sending {
+    /// Who.
+    pub from: Host,
+    /// To whom.
+    pub to: Target,
+    /// On which channel.
+    pub channel: Channel,
+    /// Bytes a message, at least [`Sending::MIN_SIZE`].
+    pub size: usize,
+}
+
+impl Sending {
+    /// A message's own number and time of sending must fit in.
+    pub const MIN_SIZE: usize = 16;
+    /// The largest message that Posse carries.
+    pub const MAX_SIZE: usize = 64 << 10;
+}
+
+/// One who sends and receives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Host {
+    /// The server.
+    Server,
+    /// A client.
+    Client(ClientIndex),
+}
+
+/// To whom messages are sent.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Target {
+    /// To one alone.
+    Host(Host),
+    /// To the other members of a group.
+    Group(GroupIndex),
+}
+
+/// Whose link to the network that it is on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LinkOf {
+    /// A client's or the server's.
+    Host(Host),
+    /// A NAT's.
+    Nat(NatIndex),
+}
+
+/// Something that must hold.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Expectation {
+    /// Its line in the file; 0 if it was built in code.
+    pub line: usize,
+    /// What.
+    pub expect: Expect,
+}
+
+/// What must hold.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Expect {
+    /// Both clients say that traffic between them is direct.
+    Direct {
+        /// Which pairs.
+        pairs: Pairs,
+        /// Both had said so once by then, counted from the start.
+        by: Option<Duration>,
+        /// Both had said so within this many times the bound: from when they were put into a group, the later one-way
+        /// delay from the server and one round trip between them.
+        within: Option<f64>,
+        /// The round trip that both report is no longer.
+        rtt_at_most: Option<Duration>,
+    },
+    /// Both clients say that traffic between them is relayed at the end, and neither ever said that it was direct.
+    Relayed {
+        /// Which pairs.
+        pairs: Pairs,
+        /// The reason that the pair's first states; the second states its mirror image.
+        because: Option<RelayReason>,
+    },
+    /// Of the messages on reliable channels no more than so many went wrong, over all senders and receivers; and none
+    /// had another content than was sent, or arrived outside its group's membership.
+    Delivery {
+        /// Never delivered.
+        lost: u64,
+        /// Delivered more than once.
+        repeated: u64,
+        /// Delivered after a later one.
+        reordered: u64,
+        /// At least so many must have been sent for this to mean anything.
+        at_least: u64,
+    },
+    /// A sender's first message reached its receivers.
+    FirstMessage {
+        /// Who sent it.
+        from: Host,
+        /// To whom.
+        to: Host,
+        /// By then, counted from the start.
+        by: Option<Duration>,
+        /// Within this many times the bound: one way from the server to the sender, then one way to the server and on
+        /// to the receiver.
+        within: Option<f64>,
+    },
+    /// Traffic of a pair changed between direct and relayed at least so often, as the pair's first saw it.
+    Switches {
+        /// Which pair.
+        pair: (ClientIndex, ClientIndex),
+        /// How often.
+        at_least: u64,
+    },
+    /// At the end all members of a group, and nobody else, see exactly these members.
+    Members {
+        /// Which group.
+        group: GroupIndex,
+        /// Who.
+        members: Vec<ClientIndex>,
+    },
+    /// Each join completed exactly once, and with this many `Ok` at least.
+    Joins {
+        /// How many.
+        ok: u64,
+    },
+    /// The slowest message on a reliable channel took no longer from send to delivery.
+    Delay {
+        /// Of whose messages.
+        from: Host,
+        /// At most.
+        at_most: Duration,
+    },
+}
+
+/// Pairs of clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pairs {
+    /// Every two that were ever in a group together.
+    All,
+    /// One.
+    One(ClientIndex, ClientIndex),
+}
+
+impl Scenario {
+    /// How `host` is called.
+    pub fn host_name(&self, host: Host) -> &str {
+        match host {
+            Host::Server => parse::SERVER,
+            Host::Client(ClientIndex(i)) => self.clients.get(i).map_or("?", |client| &client.name),
+        }
+    }
+
+    /// How `target` is called.
+    pub fn target_name(&self, target: Target) -> &str {
+        match target {
+            Target::Host(host) => self.host_name(host),
+            Target::Group(GroupIndex(i)) => self.groups.get(i).map_or("?", |name| name),
+        }
+    }
+}

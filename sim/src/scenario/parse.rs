@@ -1,0 +1,515 @@
+//! A scenario file, field by field. The format is described in `docs/scenarios.md`.
+
+use super::read::{BadScenario, Fields, Named, Source, Value, suggest};
+use super::{
+    Action, ClientIndex, ClientSpec, Expect, Expectation, GroupIndex, Host, LinkOf, NatIndex, NatSpec, Network, Pairs,
+    Scenario, Sending, Step, Target,
+};
+use crate::{Allocation, Chance, Direction, Filtering, Link, Mapping, Nat};
+use posse_core::{Channel, Duration, RelayReason};
+use toml::de::DeTable;
+
+/// What the server is called in a file.
+pub(super) const SERVER: &str = "server";
+/// What the internet is called in a file.
+const INTERNET: &str = "internet";
+
+/// More than anyone watches, few enough that a mistyped number is caught.
+const MAX_TIMES: u64 = 1_000_000;
+/// A name has to fit into a column.
+const MAX_NAME: usize = 24;
+
+/// What `mapping` and `filtering` take.
+const BEHAVIOURS: &str = "`endpoint-independent`, `address-dependent` or `address-and-port-dependent`";
+/// Bytes a message unless a file says otherwise.
+const DEFAULT_SIZE: usize = 64;
+/// How long a packet that is reordered is held back unless a file says otherwise.
+const DEFAULT_REORDER_BY: Duration = Duration::from_millis(5);
+
+type Parsed<T> = Result<T, BadScenario>;
+
+impl Scenario {
+    /// Reads a scenario from `text`; `file` is its name for errors.
+    ///
+    /// # Errors
+    /// The first thing in the file that is no part of a scenario.
+    pub fn parse(file: &str, text: &str) -> Parsed<Self> {
+        let source = Source { file, text };
+        let not_toml = |e: toml::de::Error| {
+            let span = e.span().unwrap_or(0..0);
+            let key = if e.message() == "duplicate key" { text.get(span.clone()).unwrap_or_default() } else { "" };
+            source.error(span, key, e.message().replace('\n', "; "))
+        };
+        let document = DeTable::parse(text).map_err(not_toml)?;
+        let root = Fields::root(source, document.get_ref());
+        root.refuse_unknown(&["title", "seed", "duration", "link", "nat", "server", "client", "step", "expect"])?;
+        let mut names = Names::default();
+        names.read_links(&root)?;
+        names.declare(&root)?;
+        let nats = names.nats(&root)?;
+        let server = match root.get(SERVER) {
+            Some(value) => names.access(&value.table(&["link"])?)?,
+            None => Link::default(),
+        };
+        let clients = names.clients(&root)?;
+        let steps = root.repeated("step")?.iter().map(|v| names.step(v)).collect::<Parsed<Vec<_>>>()?;
+        let expectations =
+            root.repeated("expect")?.iter().map(|v| names.expectation(source, v)).collect::<Parsed<_>>()?;
+        Ok(Self {
+            title: root.require("title", "what the scenario shows, in one line")?.string()?.to_owned(),
+            seed: root.get("seed").map_or(Ok(1), |v| v.integer(0..=u64::MAX))?,
+            duration: root.require("duration", "when the run ends, such as \"10s\"")?.positive_duration()?,
+            nats,
+            server,
+            clients,
+            groups: names.groups.iter().map(|name| (*name).to_owned()).collect(),
+            steps,
+            expectations,
+        })
+    }
+}
+
+/// Everything in a file that has a name, so that it can be referred to before and after the place where it stands.
+#[derive(Default)]
+struct Names<'a> {
+    nats: Vec<&'a str>,
+    clients: Vec<&'a str>,
+    groups: Vec<&'a str>,
+    links: Vec<(&'a str, Link)>,
+}
+
+impl<'a> Names<'a> {
+    /// Collects the names, and sees to it that each names one thing.
+    fn declare(&mut self, root: &Fields<'a>) -> Parsed<()> {
+        let mut taken = vec![SERVER, INTERNET];
+        let mut claim = |value: &Value<'a>, name: &'a str| -> Parsed<()> {
+            let sound = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+            if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(sound) {
+                let rule = format!("a name of 1 to {MAX_NAME} characters out of a-z 0-9 - _");
+                return Err(value.error(format!("{name:?} cannot be a name; expected {rule}")));
+            }
+            if taken.contains(&name) {
+                return Err(value.error(format!("the name `{name}` is already taken")));
+            }
+            taken.push(name);
+            Ok(())
+        };
+        for (kind, names) in [("nat", &mut self.nats), ("client", &mut self.clients)] {
+            for Named { name, key, value } in root.named(kind)? {
+                claim(&Value { span: key, ..value }, name)?;
+                names.push(name);
+            }
+        }
+        for step in root.repeated("step")? {
+            let fields = step.open()?;
+            let creates = fields.get("do").is_some_and(|v| v.string() == Ok("create-group"));
+            if let (true, Some(value)) = (creates, fields.get("group")) {
+                let name = value.string()?;
+                claim(&value, name)?;
+                self.groups.push(name);
+            }
+        }
+        if self.clients.is_empty() {
+            root.require("client", "at least one client, as [client.NAME]")?;
+        }
+        Ok(())
+    }
+
+    fn read_links(&mut self, root: &Fields<'a>) -> Parsed<()> {
+        for Named { name, value, .. } in root.named("link")? {
+            self.links.push((name, access(&value)?));
+        }
+        Ok(())
+    }
+
+    fn nats(&self, root: &Fields<'a>) -> Parsed<Vec<NatSpec>> {
+        let mut nats: Vec<NatSpec> = Vec::new();
+        for Named { name, value, .. } in root.named("nat")? {
+            let f = value.table(&[
+                "behind",
+                "mapping",
+                "filtering",
+                "allocation",
+                "lifetime",
+                "inbound-refresh",
+                "hairpin",
+                "link",
+            ])?;
+            let behind = self.place(&f)?;
+            if let (Network::Behind(NatIndex(outer)), Some(v)) = (behind, f.get("behind"))
+                && outer >= nats.len()
+            {
+                return Err(v.error("a NAT must stand after the NAT that it is behind"));
+            }
+            let mapping = f.require("mapping", BEHAVIOURS)?.word(&MAPPING)?;
+            let filtering = f.require("filtering", BEHAVIOURS)?.word(&FILTERING)?;
+            let mut nat = Nat::new(mapping, filtering);
+            set(&mut nat.allocation, f.get("allocation"), |v| v.word(&ALLOCATION))?;
+            set(&mut nat.lifetime, f.get("lifetime"), |v| v.positive_duration())?;
+            set(&mut nat.inbound_refresh, f.get("inbound-refresh"), |v| v.boolean())?;
+            set(&mut nat.hairpin, f.get("hairpin"), |v| v.boolean())?;
+            nats.push(NatSpec { name: name.to_owned(), behind, nat, link: self.access(&f)? });
+        }
+        Ok(nats)
+    }
+
+    fn clients(&self, root: &Fields<'a>) -> Parsed<Vec<ClientSpec>> {
+        let read = |Named { name, value, .. }: Named<'a>| {
+            let f = value.table(&["behind", "link", "start"])?;
+            Ok(ClientSpec {
+                name: name.to_owned(),
+                on: self.place(&f)?,
+                link: self.access(&f)?,
+                start: f.get("start").map_or(Ok(Duration::ZERO), |v| v.duration())?,
+            })
+        };
+        root.named("client")?.into_iter().map(read).collect()
+    }
+
+    fn place(&self, fields: &Fields<'a>) -> Parsed<Network> {
+        let Some(value) = fields.get("behind") else { return Ok(Network::Internet) };
+        match value.string()? {
+            INTERNET => Ok(Network::Internet),
+            _ => Ok(Network::Behind(self.nat(&value)?)),
+        }
+    }
+
+    /// The field `link`: the name of a link, or a link.
+    fn access(&self, fields: &Fields<'a>) -> Parsed<Link> {
+        let Some(value) = fields.get("link") else { return Ok(Link::default()) };
+        if !value.is_string() {
+            return access(&value);
+        }
+        let names: Vec<_> = self.links.iter().map(|(name, _)| *name).collect();
+        Ok(self.links[find(&value, "link", &names)?].1)
+    }
+
+    fn nat(&self, value: &Value<'a>) -> Parsed<NatIndex> {
+        find(value, "NAT", &self.nats).map(NatIndex)
+    }
+
+    fn client(&self, value: &Value<'a>) -> Parsed<ClientIndex> {
+        find(value, "client", &self.clients).map(ClientIndex)
+    }
+
+    fn group(&self, value: &Value<'a>) -> Parsed<GroupIndex> {
+        find(value, "group", &self.groups).map(GroupIndex)
+    }
+
+    fn host(&self, value: &Value<'a>) -> Parsed<Host> {
+        if value.string()? == SERVER { Ok(Host::Server) } else { self.client(value).map(Host::Client) }
+    }
+
+    fn target(&self, value: &Value<'a>) -> Parsed<Target> {
+        let name = value.string()?;
+        match self.groups.iter().position(|group| *group == name) {
+            Some(i) => Ok(Target::Group(GroupIndex(i))),
+            None if name == SERVER => Ok(Target::Host(Host::Server)),
+            None => {
+                let names: Vec<_> = self.groups.iter().chain(&self.clients).copied().collect();
+                find(value, "group or client", &names)?;
+                self.client(value).map(|client| Target::Host(Host::Client(client)))
+            }
+        }
+    }
+
+    fn client_list(&self, value: &Value<'a>) -> Parsed<Vec<ClientIndex>> {
+        let mut clients = Vec::new();
+        for item in value.list()? {
+            let client = self.client(&item)?;
+            if clients.contains(&client) {
+                return Err(item.error("named twice"));
+            }
+            clients.push(client);
+        }
+        Ok(clients)
+    }
+
+    fn pair(&self, value: &Value<'a>) -> Parsed<(ClientIndex, ClientIndex)> {
+        match *self.client_list(value)? {
+            [a, b] => Ok((a, b)),
+            _ => Err(value.error("expected two clients, such as [\"alice\", \"bob\"]")),
+        }
+    }
+
+    fn pairs(&self, fields: &Fields<'a>) -> Parsed<Pairs> {
+        fields.get("pair").map_or(Ok(Pairs::All), |v| self.pair(&v).map(|(a, b)| Pairs::One(a, b)))
+    }
+
+    fn step(&self, value: &Value<'a>) -> Parsed<Step> {
+        let fields = value.open()?;
+        let kind = fields.require("do", "what happens")?.word(&DOINGS)?;
+        let mut known = vec!["do", "at", "every", "times"];
+        known.extend_from_slice(kind.fields());
+        fields.refuse_unknown(&known)?;
+        let (every, times) = match (fields.get("every"), fields.get("times")) {
+            (None, None) => (Duration::ZERO, 1),
+            (Some(every), Some(times)) => {
+                (every.positive_duration()?, u32::try_from(times.integer(1..=MAX_TIMES)?).unwrap_or(u32::MAX))
+            }
+            (Some(v), None) => return Err(v.error("`every` needs `times`, how often in all")),
+            (None, Some(v)) => return Err(v.error("`times` needs `every`, the time between two")),
+        };
+        let at = fields.get("at").map_or(Ok(Duration::ZERO), |v| v.duration())?;
+        Ok(Step { at, every, times, action: self.action(kind, &fields)? })
+    }
+
+    fn action(&self, kind: Doing, f: &Fields<'a>) -> Parsed<Action> {
+        let group = || self.group(&f.require("group", "a group's name")?);
+        let client = || self.client(&f.require("client", "a client's name")?);
+        let message = || f.get("message").map_or(Ok(String::new()), |v| v.string().map(str::to_owned));
+        let lasts = || f.get("lasts").map(|v| v.positive_duration()).transpose();
+        Ok(match kind {
+            Doing::CreateGroup => {
+                let members = self.client_list(&f.require("members", "a list of clients")?)?;
+                Action::CreateGroup { group: group()?, members, message: message()? }
+            }
+            Doing::Join => Action::Join { group: group()?, client: client()?, message: message()? },
+            Doing::Leave => Action::Leave { group: group()?, client: client()? },
+            Doing::DestroyGroup => Action::DestroyGroup { group: group()? },
+            Doing::Disconnect => Action::Disconnect { client: client()? },
+            Doing::Logout => Action::Logout { client: client()? },
+            Doing::Send => Action::Send(self.sending(f)?),
+            Doing::Cut => {
+                let value = f.require("link", "whose link: a client's, a NAT's or the server's name")?;
+                let names: Vec<_> = self.nats.iter().chain(&self.clients).copied().collect();
+                let link = match value.string()? {
+                    SERVER => LinkOf::Host(Host::Server),
+                    name if self.nats.contains(&name) => LinkOf::Nat(self.nat(&value)?),
+                    _ => {
+                        find(&value, "client or NAT", &names)?;
+                        LinkOf::Host(Host::Client(self.client(&value)?))
+                    }
+                };
+                Action::Cut { link, lasts: lasts()? }
+            }
+            Doing::CutDirect => {
+                Action::CutDirect { pair: self.pair(&f.require("pair", "two clients")?)?, lasts: lasts()? }
+            }
+            Doing::Reboot => Action::Reboot { nat: self.nat(&f.require("nat", "a NAT's name")?)? },
+        })
+    }
+
+    fn sending(&self, f: &Fields<'a>) -> Parsed<Sending> {
+        let (from_value, to_value) = (f.require("from", "who sends")?, f.require("to", "a group or a client")?);
+        let (from, to) = (self.host(&from_value)?, self.target(&to_value)?);
+        if to == Target::Host(from) {
+            return Err(to_value.error("expected somebody else than the sender"));
+        }
+        let number = f.get("channel").map_or(Ok(0), |v| v.integer(0..=127))? as u8;
+        let unreliable = f.get("unreliable").map_or(Ok(false), |v| v.boolean())?;
+        let sizes = Sending::MIN_SIZE as u64..=Sending::MAX_SIZE as u64;
+        Ok(Sending {
+            from,
+            to,
+            channel: if unreliable { Channel::unreliable(number) } else { Channel::reliable(number) },
+            size: f.get("size").map_or(Ok(DEFAULT_SIZE as u64), |v| v.bytes(sizes))? as usize,
+        })
+    }
+
+    fn expectation(&self, source: Source<'a>, value: &Value<'a>) -> Parsed<Expectation> {
+        let fields = value.open()?;
+        let that = fields.require("that", "what must hold")?;
+        let kind = that.word(&CLAIMS)?;
+        let mut known = vec!["that"];
+        known.extend_from_slice(kind.fields());
+        fields.refuse_unknown(&known)?;
+        Ok(Expectation { line: source.line(that.span.start), expect: self.expect(kind, &fields)? })
+    }
+
+    fn expect(&self, kind: Claim, f: &Fields<'a>) -> Parsed<Expect> {
+        let by = || f.get("by").map(|v| v.duration()).transpose();
+        let within = || f.get("within").map(|v| v.ratio()).transpose();
+        let count = |name, default| f.get(name).map_or(Ok(default), |v| v.integer(0..=u64::MAX));
+        let host = |name, what| self.host(&f.require(name, what)?);
+        Ok(match kind {
+            Claim::Direct => Expect::Direct {
+                pairs: self.pairs(f)?,
+                by: by()?,
+                within: within()?,
+                rtt_at_most: f.get("rtt-at-most").map(|v| v.duration()).transpose()?,
+            },
+            Claim::Relayed => Expect::Relayed {
+                pairs: self.pairs(f)?,
+                because: f.get("because").map(|v| v.word(&REASONS)).transpose()?,
+            },
+            Claim::Delivery => Expect::Delivery {
+                lost: count("lost", 0)?,
+                repeated: count("repeated", 0)?,
+                reordered: count("reordered", 0)?,
+                at_least: count("at-least", 1)?,
+            },
+            Claim::FirstMessage => Expect::FirstMessage {
+                from: host("from", "who sends")?,
+                to: host("to", "who receives")?,
+                by: by()?,
+                within: within()?,
+            },
+            Claim::Switches => Expect::Switches {
+                pair: self.pair(&f.require("pair", "two clients")?)?,
+                at_least: f.require("at-least", "a number")?.integer(1..=u64::MAX)?,
+            },
+            Claim::Members => Expect::Members {
+                group: self.group(&f.require("group", "a group's name")?)?,
+                members: self.client_list(&f.require("are", "a list of clients")?)?,
+            },
+            Claim::Joins => Expect::Joins { ok: f.require("ok", "a number")?.integer(0..=u64::MAX)? },
+            Claim::Delay => Expect::Delay {
+                from: host("from", "who sends")?,
+                at_most: f.require("at-most", "a duration")?.positive_duration()?,
+            },
+        })
+    }
+}
+
+fn find(value: &Value<'_>, what: &str, names: &[&str]) -> Parsed<usize> {
+    let name = value.string()?;
+    let unknown = || value.error(format!("there is no {what} `{name}`; {}", suggest(name, names)));
+    names.iter().position(|known| *known == name).ok_or_else(unknown)
+}
+
+fn set<T>(field: &mut T, value: Option<Value<'_>>, read: impl Fn(&Value<'_>) -> Parsed<T>) -> Parsed<()> {
+    if let Some(value) = value {
+        *field = read(&value)?;
+    }
+    Ok(())
+}
+
+/// A link: fields for both directions, and `up` and `down` for what differs.
+fn access(value: &Value<'_>) -> Parsed<Link> {
+    const EACH: &[&str] =
+        &["delay", "jitter", "reorder", "reorder-by", "loss", "duplication", "corruption", "rate", "queue", "mtu"];
+    let fields = value.open()?;
+    fields.refuse_unknown(&[EACH, &["up", "down"]].concat())?;
+    let mut both = Direction { reorder_delay: DEFAULT_REORDER_BY, ..Direction::PERFECT };
+    direction(&fields, &mut both)?;
+    let mut link = Link { up: both, down: both };
+    for (name, one) in [("up", &mut link.up), ("down", &mut link.down)] {
+        if let Some(value) = fields.get(name) {
+            direction(&value.table(EACH)?, one)?;
+        }
+    }
+    Ok(link)
+}
+
+fn direction(f: &Fields<'_>, d: &mut Direction) -> Parsed<()> {
+    /// RFC 791's least that every host takes, and the largest IPv4 packet.
+    const MTU: std::ops::RangeInclusive<u64> = 576..=65_535;
+    const QUEUE: std::ops::RangeInclusive<u64> = 1_500..=1 << 30;
+    let share = |v: &Value<'_>| v.share().map(Chance::ppm);
+    set(&mut d.delay, f.get("delay"), |v| v.duration())?;
+    set(&mut d.jitter, f.get("jitter"), |v| v.duration())?;
+    set(&mut d.reorder, f.get("reorder"), share)?;
+    set(&mut d.reorder_delay, f.get("reorder-by"), |v| v.duration())?;
+    set(&mut d.loss, f.get("loss"), share)?;
+    set(&mut d.duplicate, f.get("duplication"), share)?;
+    set(&mut d.corrupt, f.get("corruption"), share)?;
+    set(&mut d.rate, f.get("rate"), |v| v.rate().map(Some))?;
+    set(&mut d.queue, f.get("queue"), |v| v.bytes(QUEUE).map(|n| n as usize))?;
+    set(&mut d.mtu, f.get("mtu"), |v| v.integer(MTU).map(|n| n as usize))
+}
+
+const MAPPING: [(&str, Mapping); 3] = [
+    ("endpoint-independent", Mapping::EndpointIndependent),
+    ("address-dependent", Mapping::AddressDependent),
+    ("address-and-port-dependent", Mapping::AddressAndPortDependent),
+];
+const FILTERING: [(&str, Filtering); 3] = [
+    ("endpoint-independent", Filtering::EndpointIndependent),
+    ("address-dependent", Filtering::AddressDependent),
+    ("address-and-port-dependent", Filtering::AddressAndPortDependent),
+];
+const ALLOCATION: [(&str, Allocation); 2] = [("random", Allocation::Random), ("preserving", Allocation::Preserving)];
+const REASONS: [(&str, RelayReason); 6] = [
+    ("probing", RelayReason::Probing),
+    ("no-answer", RelayReason::NoAnswer),
+    ("only-outbound", RelayReason::OnlyOutbound),
+    ("only-inbound", RelayReason::OnlyInbound),
+    ("hole-closed", RelayReason::HoleClosed),
+    ("forbidden", RelayReason::Forbidden),
+];
+
+/// What a step can do.
+#[derive(Clone, Copy)]
+enum Doing {
+    CreateGroup,
+    Join,
+    Leave,
+    DestroyGroup,
+    Disconnect,
+    Logout,
+    Send,
+    Cut,
+    CutDirect,
+    Reboot,
+}
+
+const DOINGS: [(&str, Doing); 10] = [
+    ("create-group", Doing::CreateGroup),
+    ("join", Doing::Join),
+    ("leave", Doing::Leave),
+    ("destroy-group", Doing::DestroyGroup),
+    ("disconnect", Doing::Disconnect),
+    ("logout", Doing::Logout),
+    ("send", Doing::Send),
+    ("cut", Doing::Cut),
+    ("cut-direct", Doing::CutDirect),
+    ("reboot", Doing::Reboot),
+];
+
+impl Doing {
+    /// The fields beside `do`, `at`, `every` and `times`.
+    fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::CreateGroup => &["group", "members", "message"],
+            Self::Join => &["group", "client", "message"],
+            Self::Leave => &["group", "client"],
+            Self::DestroyGroup => &["group"],
+            Self::Disconnect | Self::Logout => &["client"],
+            Self::Send => &["from", "to", "channel", "unreliable", "size"],
+            Self::Cut => &["link", "lasts"],
+            Self::CutDirect => &["pair", "lasts"],
+            Self::Reboot => &["nat"],
+        }
+    }
+}
+
+/// What can be expected.
+#[derive(Clone, Copy)]
+enum Claim {
+    Direct,
+    Relayed,
+    Delivery,
+    FirstMessage,
+    Switches,
+    Members,
+    Joins,
+    Delay,
+}
+
+const CLAIMS: [(&str, Claim); 8] = [
+    ("direct", Claim::Direct),
+    ("relayed", Claim::Relayed),
+    ("delivery", Claim::Delivery),
+    ("first-message", Claim::FirstMessage),
+    ("switches", Claim::Switches),
+    ("members", Claim::Members),
+    ("joins", Claim::Joins),
+    ("delay", Claim::Delay),
+];
+
+impl Claim {
+    /// The fields beside `that`.
+    fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::Direct => &["pair", "by", "within", "rtt-at-most"],
+            Self::Relayed => &["pair", "because"],
+            Self::Delivery => &["lost", "repeated", "reordered", "at-least"],
+            Self::FirstMessage => &["from", "to", "by", "within"],
+            Self::Switches => &["pair", "at-least"],
+            Self::Members => &["group", "are"],
+            Self::Joins => &["ok"],
+            Self::Delay => &["from", "at-most"],
+        }
+    }
+}
