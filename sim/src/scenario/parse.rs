@@ -96,7 +96,7 @@ impl<'a> Names<'a> {
         };
         for (kind, names) in [("nat", &mut self.nats), ("client", &mut self.clients)] {
             for Named { name, key, value } in root.named(kind)? {
-                claim(&Value { span: key, ..value }, name)?;
+                claim(&value.at(key), name)?;
                 names.push(name);
             }
         }

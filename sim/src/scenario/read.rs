@@ -88,6 +88,11 @@ impl<'a> Value<'a> {
         Self { source, path, span: value.span(), value: value.get_ref() }
     }
 
+    /// The same value as if it stood at its key, for errors about the key.
+    pub(super) fn at(self, key: Range<usize>) -> Self {
+        Self { span: key, ..self }
+    }
+
     /// An error at this value.
     pub(super) fn error(&self, problem: impl Into<String>) -> BadScenario {
         self.source.error(self.span.clone(), &self.path, problem.into())
