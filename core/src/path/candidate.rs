@@ -122,8 +122,9 @@ impl Candidate {
 
     /// Notes a challenge, and that the next one is due after `pause` if its schedule is not over then.
     pub(super) fn sent(&mut self, now: Instant, token: u64, pause: Duration) {
+        // Later than now, even at the end of time: that is no earlier than any schedule's end.
         let next = now + pause;
-        self.due = (next > now && next < self.began + ROUND).then_some(next);
+        self.due = (next < self.began + ROUND).then_some(next);
         self.last_sent = Some(now);
         let entry = Outstanding { token, sent: now };
         if self.outstanding.len() < TOKENS {

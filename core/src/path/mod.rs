@@ -168,7 +168,7 @@ enum Phase {
     Round { began: Instant },
     /// Relayed, until the next round.
     Waiting { until: Instant },
-    /// Direct.
+    /// Direct. Candidates may still be on a schedule that began before that, or of their own.
     Settled,
 }
 
@@ -444,15 +444,13 @@ impl Punch {
         self.verdict = self.assess(now);
         let direct = self.verdict == Verdict::Direct;
         self.was_direct |= direct;
-        let proven_since = |began: Instant| self.last_response >= Some(began) && self.last_inbound >= Some(began);
         match self.phase {
             Phase::Settled if !direct => {
                 self.failures = 0;
                 self.begin_round(now);
                 self.wants_restart = true;
             }
-            Phase::Round { began } if direct && proven_since(began) => self.phase = Phase::Settled,
-            Phase::New | Phase::Waiting { .. } if direct => self.phase = Phase::Settled,
+            Phase::New | Phase::Round { .. } | Phase::Waiting { .. } if direct => self.phase = Phase::Settled,
             _ => {}
         }
     }

@@ -243,6 +243,18 @@ fn what_was_sent_before_a_death_proves_nothing_after_it() {
 }
 
 #[test]
+fn after_a_death_both_directions_must_be_proven_anew() {
+    let mut punch = direct();
+    punch.on_dead(ms(20_000));
+    let token = challenges(&mut punch, ms(20_000))[0].1;
+    punch.on_response(ms(20_030), token);
+    assert_eq!(punch.send_address(), Some(at(1)));
+    assert_eq!(punch.verdict(), Verdict::Relayed(RelayReason::HoleClosed));
+    punch.on_packet(ms(20_031), at(1));
+    assert_eq!(punch.verdict(), Verdict::Direct);
+}
+
+#[test]
 fn holes_that_keep_dying_young_are_tried_ever_more_rarely() {
     let mut punch = direct();
     let mut now = ms(1030);
