@@ -293,3 +293,165 @@ impl Wire {
 pub(crate) fn nanos(d: Duration) -> u64 {
     u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn wire(link: Link) -> Wire {
+        Wire::new(7, 3, link.up)
+    }
+
+    /// When each of `n` packets of 1000 bytes, sent `gap` ns apart, arrives; its copy too; and whether a bit flips.
+    fn run(link: Link, n: u64, gap: u64) -> Vec<Fate> {
+        let mut wire = wire(link);
+        (0..n).map(|i| wire.pass(Instant(i * gap), 1000)).collect()
+    }
+
+    fn arrivals(fates: &[Fate]) -> Vec<Instant> {
+        fates.iter().filter_map(|f| if let Fate::Arrives { at, .. } = f { Some(*at) } else { None }).collect()
+    }
+
+    #[test]
+    fn losses_duplicates_and_corruption_come_at_their_rates_within_four_sigma() {
+        const N: u64 = 100_000;
+        let link = Link::PERFECT
+            .loss(Chance::percent(1))
+            .duplicate(Chance::percent(3))
+            .corrupt(Chance::percent(20))
+            .reorder(Chance::percent(10), Duration::from_millis(1));
+        let fates = run(link, N, MS);
+        let count = |hit: fn(&Fate) -> bool| fates.iter().filter(|f| hit(f)).count() as f64;
+        let arrived = count(|f| matches!(f, Fate::Arrives { .. }));
+        let late = fates.iter().zip(0..).filter(|(f, i)| matches!(f, Fate::Arrives { at, .. } if at.0 > i * MS));
+        for (what, p, seen, of) in [
+            ("loss", 0.01, count(|f| matches!(f, Fate::Dropped(DropReason::Loss))), N as f64),
+            ("duplicate", 0.03, count(|f| matches!(f, Fate::Arrives { copy: Some(_), .. })), arrived),
+            ("corrupt", 0.2, count(|f| matches!(f, Fate::Arrives { flipped: Some(_), .. })), arrived),
+            ("reorder", 0.1, late.count() as f64, arrived),
+        ] {
+            let sigma = (of * p * (1.0 - p)).sqrt();
+            assert!((seen - of * p).abs() < 4.0 * sigma, "{what}: {seen} of {of}");
+        }
+    }
+
+    #[test]
+    fn flipped_bits_are_spread_evenly_over_the_packet() {
+        let mut bytes = [0u64; 10];
+        for fate in run(Link::PERFECT.corrupt(Chance::ALWAYS), 100_000, MS) {
+            let Fate::Arrives { flipped: Some(bit), .. } = fate else { panic!("{fate:?}") };
+            bytes[bit / 800] += 1;
+        }
+        // Each tenth of the packet: mean 10,000, σ = 95.
+        assert!(bytes.iter().all(|n| n.abs_diff(10_000) < 400), "{bytes:?}");
+    }
+
+    #[test]
+    fn a_rate_is_exact_over_any_number_of_packets() {
+        // 1028 bytes at 7 Mbit/s take 1,174,857 1/7 ns: the sevenths must add up.
+        let link = Link::PERFECT.rate(7_000_000, usize::MAX);
+        let arrivals = arrivals(&run(link, 70_000, 0));
+        for n in [1u64, 6, 7, 1_000, 70_000] {
+            assert_eq!(arrivals[n as usize - 1].0, n * 1028 * 8_000_000_000 / 7_000_000);
+        }
+    }
+
+    #[test]
+    fn a_full_queue_drops_the_newest_and_an_idle_link_takes_anything() {
+        let link = Link::PERFECT.rate(8_000_000, 3 * 1028);
+        let fates = run(link, 5, 0);
+        assert_eq!(arrivals(&fates).len(), 3);
+        assert_eq!(fates[3..], [Fate::Dropped(DropReason::Queue); 2]);
+        let tiny = Link::PERFECT.rate(8_000_000, 1);
+        assert_eq!(arrivals(&run(tiny, 5, 0)).len(), 1);
+        assert_eq!(arrivals(&run(tiny, 5, 2 * MS)).len(), 5);
+    }
+
+    #[test]
+    fn a_queue_obeys_little_s_law() {
+        // Half-loaded, batches of four every 8.224 ms at 1.028 ms each: the mean number in the system is the arrival
+        // rate times the mean time in it, both measured apart.
+        let mut wire = wire(Link::PERFECT.rate(8_000_000, usize::MAX));
+        let (mut in_system, mut area, mut total, mut sent) = (Vec::<u64>::new(), 0u64, 0u64, 0u64);
+        for ns in (0..8_224_000u64 * 50).step_by(1_000) {
+            if ns % 8_224_000 == 0 {
+                for _ in 0..4 {
+                    let Fate::Arrives { at, .. } = wire.pass(Instant(ns), 1000) else { panic!("no limit") };
+                    (total, sent) = (total + (at.0 - ns), sent + 1);
+                    in_system.push(at.0);
+                }
+            }
+            in_system.retain(|until| *until > ns);
+            area += in_system.len() as u64 * 1_000;
+        }
+        assert_eq!((sent, area), (200, total));
+    }
+
+    #[test]
+    fn packets_larger_than_the_link_takes_are_dropped() {
+        let mut wire = wire(Link::PERFECT.mtu(1228));
+        assert!(matches!(wire.pass(Instant::ZERO, 1200), Fate::Arrives { .. }));
+        assert_eq!(wire.pass(Instant::ZERO, 1201), Fate::Dropped(DropReason::TooBig));
+    }
+
+    #[test]
+    fn a_held_back_packet_is_overtaken_and_delays_nobody() {
+        let plain = run(Link::millis(5), 1_000, MS);
+        let mixed = run(Link::millis(5).reorder(Chance::percent(10), Duration::from_micros(2_500)), 1_000, MS);
+        let late = plain.iter().zip(&mixed).filter(|(a, b)| a != b).count();
+        assert!((50..150).contains(&late), "{late}");
+        for (a, b) in arrivals(&plain).iter().zip(arrivals(&mixed)) {
+            assert!(b == *a || b == *a + Duration::from_micros(2_500));
+        }
+    }
+
+    fn links() -> impl Strategy<Value = Link> {
+        let chance = || (0u32..=100).prop_map(Chance::percent);
+        (chance(), chance(), chance(), 0u64..50, 0u64..50, proptest::option::of(1_000u64..100_000_000)).prop_map(
+            |(loss, duplicate, corrupt, delay, jitter, rate)| {
+                let link = Link::millis(delay).jitter(Duration::from_millis(jitter));
+                let link = link.loss(loss).duplicate(duplicate).corrupt(corrupt);
+                rate.map_or(link, |rate| link.rate(rate, 20_000))
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn jitter_never_lets_a_packet_overtake_another(link in links(), gap in 0u64..10 * MS) {
+            let arrivals = arrivals(&run(link, 200, gap));
+            prop_assert!(arrivals.is_sorted());
+        }
+
+        #[test]
+        fn taking_one_effect_away_leaves_every_other_decision_as_it_was(link in links(), gap in 0u64..10 * MS) {
+            let both = run(link, 200, gap);
+            for (what, less) in [
+                ("loss", link.loss(Chance::NEVER)),
+                ("duplicate", link.duplicate(Chance::NEVER)),
+                ("corrupt", link.corrupt(Chance::NEVER)),
+            ] {
+                for (a, b) in both.iter().zip(run(less, 200, gap)) {
+                    if let (Fate::Arrives { at, flipped, copy }, Fate::Arrives { at: at2, flipped: flipped2, copy: copy2 }) = (*a, b) {
+                        // A loss that no longer happens may hold up those behind it, which is no decision.
+                        prop_assert!(what == "loss" || at == at2);
+                        prop_assert!(what == "corrupt" || flipped == flipped2);
+                        prop_assert!(what == "duplicate" || copy.is_some() == copy2.is_some());
+                    } else {
+                        prop_assert_eq!(matches!(a, Fate::Dropped(DropReason::Queue)), matches!(b, Fate::Dropped(DropReason::Queue)));
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn a_larger_chance_hits_whatever_a_smaller_one_hits(a: u32, b: u32, word: u32) {
+            let (small, large) = (Chance::ratio(a.min(b), u32::MAX), Chance::ratio(a.max(b), u32::MAX));
+            prop_assert!(!small.hits(word) || large.hits(word));
+            prop_assert!(Chance::ALWAYS.hits(word) && !Chance::NEVER.hits(word));
+        }
+    }
+}
