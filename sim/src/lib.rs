@@ -10,8 +10,10 @@ mod link;
 pub mod machines;
 pub mod nat;
 mod network;
+pub mod null;
 pub mod oracle;
 mod queue;
+pub mod record;
 pub mod scenario;
 mod world;
 
@@ -19,4 +21,5 @@ pub use event::{Counters, DropReason, Event, Observer, PacketView, Place};
 pub use link::{Chance, Direction, HEADERS, Link};
 pub use nat::{Allocation, Filtering, Mapping, Nat};
 pub use network::Net;
+pub use null::NullCrypto;
 pub use world::{MAIN_PORT, Node, Stuck, World};

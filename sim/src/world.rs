@@ -278,6 +278,11 @@ impl World {
         self.network.public_address(host.net).unwrap_or(host.address)
     }
 
+    /// The address under which the internet sees what a network sends; none of the internet itself.
+    pub fn public_ip_of(&self, net: Net) -> Option<Ipv4Addr> {
+        self.network.public_address(net)
+    }
+
     /// The NAT in front of `net`; none of the internet.
     pub fn nat_box(&self, net: Net) -> Option<&NatBox> {
         self.network.nat_of(net)
@@ -399,8 +404,10 @@ impl World {
         self.network.log.event(self.now, &Event::Started { host, incarnation: *incarnation });
         sockets.push((SocketId::MAIN, MAIN_PORT));
         let opened = SocketInput::Opened { local: main_address(*address), max_segments: SEGMENTS };
+        let interfaces = [IpAddr::V4(*address)];
         machine.handle(self.now, Input::Socket(SocketId::MAIN, opened), &mut self.outbox);
-        machine.handle(self.now, Input::Interfaces(&[IpAddr::V4(*address)]), &mut self.outbox);
+        self.flush(host);
+        self.hosts[host].machine.handle(self.now, Input::Interfaces(&interfaces), &mut self.outbox);
         self.settle(host);
     }
 

@@ -1,5 +1,7 @@
 //! The world, its links and its faults, seen through machines that echo.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking, in its helpers too")]
+
 use posse_core::{Duration, Input, Instant, Machine, Outbox, Request, Tap, Wake};
 use posse_sim::machines::{EchoClient, EchoServer};
 use posse_sim::{Chance, DropReason, Filtering, Link, Mapping, Nat, Node, Stuck, World};

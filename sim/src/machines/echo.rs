@@ -1,5 +1,6 @@
 //! Echo: a server that sends every datagram back, and a client that pings it.
 
+use crate::record::{OwnedEntry, Replay};
 use posse_core::{
     Channel, Duration, Entry, Input, Instant, Machine, Outbox, PeerId, Request, SendOptions, SocketId, Tap, To,
     Transmit, Wake,
@@ -168,6 +169,18 @@ impl Machine for EchoClient {
 
     fn tap(&mut self, tap: Option<Box<dyn Tap>>) {
         self.tap = tap;
+    }
+}
+
+impl Replay for EchoServer {
+    fn apply(&mut self, _: Instant, _: &OwnedEntry) {}
+}
+
+impl Replay for EchoClient {
+    fn apply(&mut self, now: Instant, entry: &OwnedEntry) {
+        if let OwnedEntry::Send { bytes, .. } = entry {
+            self.say(now, bytes);
+        }
     }
 }
 

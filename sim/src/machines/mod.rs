@@ -3,5 +3,7 @@
 //! [`Machine`]: posse_core::Machine
 
 mod echo;
+mod puncher;
 
 pub use echo::{EchoClient, EchoServer};
+pub use puncher::{Puncher, Rendezvous, Role};
