@@ -8,11 +8,13 @@
 //! | `session` | two clients get their link's secret |
 //! | `protection` | sealing and opening packets, connection ids, the upgrade to forward-secret keys |
 //! | `replay` | each packet number at most once |
+//! | `relay_key` | the MAC between a client and the server's relay |
 
 mod crypto;
 pub(crate) mod login;
 mod noise;
 pub(crate) mod protection;
+pub(crate) mod relay_key;
 pub(crate) mod replay;
 pub(crate) mod secret;
 pub(crate) mod session;
@@ -22,6 +24,7 @@ mod suite;
 pub(crate) use self::{
     login::{Answer, ClientLogin, LoginError, LoginReply, LoginSecrets, ServerLogin},
     protection::{OpenError, Opened, PATHS, Protection, Role, SealError, ShareError},
+    relay_key::RelayKey,
     replay::ReplayWindow,
     secret::{LowOrder, Secret},
     session::{PairContext, SessionKey, pair_secret},

@@ -1,4 +1,5 @@
 use super::*;
+use crate::entropy::Entropy;
 use crate::secure::suite::{Aes256Gcm, ChaCha20Poly1305, suites};
 use crate::wire::header::{Kind, SHORT_MIN, classify};
 use alloc::collections::BTreeSet;
@@ -295,4 +296,224 @@ proptest! {
         }
         prop_assert!(open(&mut b, 0, &good).is_ok());
     }
+}
+
+/// One end of a link in the upgrade's test: what its transport would do, and no more.
+struct End {
+    protection: Protection,
+    keys: Entropy,
+    share: Option<[u8; 32]>,
+    next: u64,
+    owes_ack: bool,
+    forgot_at: Option<usize>,
+}
+
+/// A packet under way.
+struct InFlight {
+    to: usize,
+    sealed_at: usize,
+    generation: u64,
+    packet: Vec<u8>,
+}
+
+const SHARE: u8 = 1;
+const ACK: u8 = 2;
+
+impl End {
+    fn seal(&mut self, to: usize, now: usize) -> InFlight {
+        let mut body = vec![0; 34];
+        if let Some(share) = self.share {
+            body[0] |= SHARE;
+            body[1..33].copy_from_slice(&share);
+        }
+        if self.owes_ack {
+            body[0] |= ACK;
+        }
+        let generation = self.protection.sending_generation();
+        let packet = seal(&mut self.protection, 0, self.next, None, &body).unwrap();
+        self.next += 1;
+        InFlight { to, sealed_at: now, generation, packet }
+    }
+
+    fn open(&mut self, flying: &InFlight) {
+        let opened = open(&mut self.protection, 0, &flying.packet);
+        if flying.generation == 0 && self.forgot_at.is_some() {
+            assert!(self.forgot_at.unwrap() > flying.sealed_at, "sealed with a key that the other end had forgotten");
+            assert_eq!(opened, Err(OpenError::Generation));
+            return;
+        }
+        let (_, generation, body) = opened.unwrap();
+        assert_eq!(generation, flying.generation);
+        if body[0] & SHARE != 0 {
+            self.protection.on_share(&body[1..33].try_into().unwrap()).unwrap();
+            self.owes_ack = true;
+        }
+        if body[0] & ACK != 0 {
+            self.protection.on_share_acked();
+        }
+    }
+
+    fn offer(&mut self) {
+        let share = self.protection.offer(self.keys.keys());
+        assert!(self.share.is_none_or(|before| before == share));
+        self.share = Some(share);
+    }
+}
+
+fn ends(crypto: &Arc<dyn Crypto>) -> [End; 2] {
+    let (a, b) = pair_with(crypto.clone());
+    let mut seed = 0;
+    [a, b].map(|protection| {
+        seed += 1;
+        let keys = Entropy::new(&[seed; 32]);
+        End { protection, keys, share: None, next: 0, owes_ack: false, forgot_at: None }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn through_the_upgrade_each_end_opens_what_the_other_seals_in_any_order_and_with_any_loss(
+        steps in proptest::collection::vec((0u8..8, 0usize..2, any::<u32>()), 1..120),
+    ) {
+        let crypto: Arc<dyn Crypto> = Arc::new(ChaCha20Poly1305);
+        let mut ends = ends(&crypto);
+        let mut flying: Vec<InFlight> = Vec::new();
+        for (now, (step, end, pick)) in steps.into_iter().enumerate() {
+            match step {
+                0 => ends[end].offer(),
+                1..=3 => {
+                    let packet = ends[end].seal(1 - end, now);
+                    flying.push(packet);
+                }
+                4 if !flying.is_empty() => drop(flying.swap_remove(pick as usize % flying.len())),
+                5 => {
+                    ends[end].protection.forget_old();
+                    if ends[end].protection.open_keys[0].is_none() {
+                        ends[end].forgot_at.get_or_insert(now);
+                    }
+                }
+                _ if !flying.is_empty() => {
+                    let packet = flying.swap_remove(pick as usize % flying.len());
+                    ends[packet.to].open(&packet);
+                }
+                _ => {}
+            }
+        }
+        // Without further loss the upgrade comes to its end.
+        for round in 1000..1004 {
+            for end in 0..2 {
+                ends[end].offer();
+                let packet = ends[end].seal(1 - end, round);
+                ends[1 - end].open(&packet);
+            }
+        }
+        prop_assert!(ends.iter().all(|end| end.protection.upgraded()));
+        for end in &mut ends {
+            end.protection.forget_old();
+            prop_assert!(end.protection.open_keys[0].is_none() && end.protection.seal_keys[0].is_none());
+        }
+    }
+
+    #[test]
+    fn no_key_and_nonce_seal_twice_whatever_the_caller_does(
+        steps in proptest::collection::vec((0usize..2, 0u8..=PATHS as u8, 0u64..40, 0usize..60), 1..150), upgrade_at in 0usize..150,
+    ) {
+        let ledger = Ledger::default();
+        let crypto: Arc<dyn Crypto> = Arc::new(Recording(ledger.clone()));
+        let mut ends = ends(&crypto);
+        let mut sealed = 0;
+        for (at, (end, path, number, room)) in steps.into_iter().enumerate() {
+            if at == upgrade_at {
+                let shares = [0, 1].map(|end: usize| { ends[end].offer(); ends[end].share.unwrap() });
+                for end in 0..2 {
+                    ends[end].protection.on_share(&shares[1 - end]).unwrap();
+                    ends[end].protection.on_share_acked();
+                    prop_assert_eq!(ends[end].protection.sending_generation(), 1);
+                }
+            }
+            sealed += usize::from(ends[end].protection.seal(path, number, None, &mut vec![0; room], 4).is_ok());
+        }
+        let ledger = ledger.lock().unwrap();
+        prop_assert_eq!(ledger.len(), sealed);
+        prop_assert_eq!(ledger.iter().collect::<BTreeSet<_>>().len(), sealed);
+    }
+}
+
+#[test]
+fn generation_1_does_not_follow_from_the_links_secret() {
+    let crypto: Arc<dyn Crypto> = Arc::new(ChaCha20Poly1305);
+    let [mut a, mut b] = ends(&crypto);
+    let [_, mut spy] = ends(&crypto);
+    a.offer();
+    b.offer();
+    a.protection.on_share(&b.share.unwrap()).unwrap();
+    b.protection.on_share(&a.share.unwrap()).unwrap();
+    a.protection.on_share_acked();
+    // The spy has the link's secret and both public shares, and its own ephemeral key at best.
+    spy.keys = Entropy::new(&[99; 32]);
+    spy.offer();
+    spy.protection.on_share(&a.share.unwrap()).unwrap();
+    let packet = seal(&mut a.protection, 0, 0, None, b"hello").unwrap();
+    assert_eq!(open(&mut spy.protection, 0, &packet), Err(OpenError::Forged));
+    assert_eq!(open(&mut b.protection, 0, &packet), Ok((0, 1, b"hello".to_vec())));
+    assert_eq!(b.protection.sending_generation(), 1, "a packet of generation 1 proves that the peer has it");
+    assert!(matches!(a.protection.upgrade, Upgrade::Done { .. }), "the roots and the ephemeral secret are gone");
+}
+
+#[test]
+fn a_share_may_come_before_the_own_one_is_drawn() {
+    let crypto: Arc<dyn Crypto> = Arc::new(ChaCha20Poly1305);
+    let [mut a, mut b] = ends(&crypto);
+    a.offer();
+    b.protection.on_share(&a.share.unwrap()).unwrap();
+    assert!(b.protection.open_keys[1].is_none());
+    b.offer();
+    assert!(b.protection.open_keys[1].is_some());
+}
+
+#[test]
+fn generation_1_is_not_sent_before_the_peer_can_open_it() {
+    let crypto: Arc<dyn Crypto> = Arc::new(ChaCha20Poly1305);
+    let [mut a, mut b] = ends(&crypto);
+    a.offer();
+    b.offer();
+    a.protection.on_share(&b.share.unwrap()).unwrap();
+    assert_eq!(a.protection.sending_generation(), 0);
+    a.protection.forget_old();
+    let packet = seal(&mut b.protection, 0, 0, None, b"hello").unwrap();
+    assert!(open(&mut a.protection, 0, &packet).is_ok(), "forgetting waits until the peer has moved");
+    a.protection.on_share_acked();
+    assert_eq!(a.protection.sending_generation(), 1);
+}
+
+#[test]
+fn the_same_share_again_changes_nothing_and_another_one_is_refused() {
+    let crypto: Arc<dyn Crypto> = Arc::new(ChaCha20Poly1305);
+    let [mut a, mut b] = ends(&crypto);
+    b.offer();
+    let share = b.share.unwrap();
+    for offered in [false, true] {
+        if offered {
+            a.offer();
+        }
+        assert_eq!(a.protection.on_share(&share), Ok(()));
+        assert_eq!(a.protection.on_share(&share), Ok(()));
+        assert_eq!(a.protection.on_share(&[9; 32]), Err(ShareError::Changed));
+    }
+}
+
+#[test]
+fn a_share_of_low_order_is_refused_and_leaves_room_for_a_good_one() {
+    let crypto: Arc<dyn Crypto> = Arc::new(ChaCha20Poly1305);
+    let [mut a, mut b] = ends(&crypto);
+    for offered in [false, true] {
+        if offered {
+            a.offer();
+        }
+        assert_eq!(a.protection.on_share(&[0; 32]), Err(ShareError::LowOrder(LowOrder)));
+    }
+    b.offer();
+    assert_eq!(a.protection.on_share(&b.share.unwrap()), Ok(()));
 }
