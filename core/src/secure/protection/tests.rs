@@ -337,8 +337,8 @@ impl End {
 
     fn open(&mut self, flying: &InFlight) {
         let opened = open(&mut self.protection, 0, &flying.packet);
-        if flying.generation == 0 && self.forgot_at.is_some() {
-            assert!(self.forgot_at.unwrap() > flying.sealed_at, "sealed with a key that the other end had forgotten");
+        if let Some(forgot_at) = self.forgot_at.filter(|_| flying.generation == 0) {
+            assert!(forgot_at > flying.sealed_at, "sealed with a key that the other end had forgotten");
             assert_eq!(opened, Err(OpenError::Generation));
             return;
         }
