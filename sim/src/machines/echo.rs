@@ -128,8 +128,10 @@ impl Machine for EchoClient {
         if let Some(tap) = &mut self.tap {
             tap.record(now, Entry::Input { input: &input, room: out.state() });
         }
-        if let Input::Datagrams { bytes, .. } = input {
-            let number = match bytes.split_first_chunk() {
+        let Input::Datagrams { stride, bytes, .. } = input else { return };
+        let stride = if stride == 0 { bytes.len() } else { stride };
+        for datagram in bytes.chunks(stride.max(1)) {
+            let number = match datagram.split_first_chunk() {
                 Some((number, rest)) if rest.starts_with(&self.seed) => u64::from_be_bytes(*number),
                 _ => u64::MAX,
             };
