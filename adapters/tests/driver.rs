@@ -76,11 +76,14 @@ fn local() -> Driver<Puppet> {
 /// Updates until `done` or two seconds are over.
 fn run(driver: &mut Driver<Puppet>, done: impl Fn(&Puppet) -> bool) {
     let end = Clock::now() + Duration::from_secs(2);
-    while !done(driver.machine()) && Clock::now() < end {
+    loop {
         driver.update().unwrap();
+        if done(driver.machine()) {
+            return;
+        }
+        assert!(Clock::now() < end, "not in time");
         driver.wait(Duration::from_millis(50));
     }
-    assert!(done(driver.machine()), "not in time");
 }
 
 fn numbered(len: usize, n: u32) -> Vec<u8> {

@@ -56,8 +56,11 @@ fn paced_pings_leave_when_the_machine_says_and_the_driver_sleeps_between() {
         }
     });
     let end = Clock::now() + Duration::from_secs(5);
-    while client.machine().received().len() < COUNT as usize && Clock::now() < end {
+    loop {
         client.update().unwrap();
+        if client.machine().received().len() == COUNT as usize || Clock::now() > end {
+            break;
+        }
         client.wait(Duration::from_secs(1));
     }
     let received = client.machine().received();
