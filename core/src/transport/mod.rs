@@ -1,1 +1,537 @@
 //! Reliable UDP: number spaces, acknowledgements, loss recovery, congestion control, pacing, channels.
+//!
+//! One [`Transport`] is one end of a link. It knows neither keys nor addresses: it is given the frames that arrived and
+//! writes the frames to send. Messages live in scopes above the paths; packets, round trips and windows belong to a path.
+//!
+//! ```text
+//! send → scope's queue → pieces → packet on the path that carries data (copies on the other) → …
+//! … → frames → ACK: what packets carried is settled | MESSAGE: pieces → message → gate → ready
+//! ```
+//!
+//! - [`MAIN`] is there for the link's whole life. [`DIRECT`] is opened when it has been validated, and preferred. For one
+//!   round trip after that everything reliable goes on both.
+//! - A probe timeout on the direct path also repeats the oldest pieces on the main path. The second in a row makes it
+//!   [`PathEvent::Suspect`]: data moves to the main path at once, probes stay. A packet of it newly acknowledged makes it
+//!   [`PathEvent::Recovered`], repeated failure [`PathEvent::Dead`]. Neither touches a path's round trip or window.
+//! - Pieces may travel any number of times on any path: sender and receiver keep, a message, which bytes are settled.
+//!
+//! Any method may be called late, often, and in any order. After each call, [`Transport::take_ready`],
+//! [`Transport::poll_path_event`] and [`Transport::writable`] tell what it brought about.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+#![allow(dead_code)]
+
+mod channels;
+mod congestion;
+mod flow;
+mod loss;
+mod pacer;
+mod path;
+mod ranges;
+mod rtt;
+mod scheduler;
+mod space;
+
+pub(crate) use crate::wire::frames::Scope;
+
+use crate::entropy::Rng;
+use crate::ids::GroupId;
+use crate::machine::Ecn;
+use crate::time::{Duration, Instant};
+use crate::wire::buf::{Malformed, Writer};
+use crate::wire::frames::{self, Frame, FrameError, Frames};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use channels::{Incoming, Outgoing};
+use congestion::Controller;
+use path::{Health, Path};
+use space::Received;
+use thiserror::Error;
+
+/// Names a path of a link.
+pub(crate) type PathId = u8;
+/// The path of the link's whole life: to the server, or to a peer by way of the server's relay.
+pub(crate) const MAIN: PathId = 0;
+/// The direct path between peers.
+pub(crate) const DIRECT: PathId = 1;
+
+/// Paths in use of the four that the wire reserves.
+const PATHS: usize = 2;
+
+/// Path events that wait to be polled; the oldest go first, as the later ones supersede them.
+const MAX_EVENTS: usize = 16;
+
+/// Limits of a transport.
+#[derive(Clone, Debug)]
+pub(crate) struct TransportConfig {
+    /// Largest reliable message, bytes. Both ends must agree.
+    pub(crate) max_message: usize,
+    /// Largest unreliable message, bytes: some 15 packets, since one lost packet loses it. Both ends must agree.
+    pub(crate) max_unreliable: usize,
+    /// Reliable messages queued or unacknowledged: their bytes and 64 more each. Control messages have 1 MiB apart.
+    pub(crate) send_buffer: usize,
+    /// Reliable messages that the application has not taken: their bytes and 64 more each. At least 256 KiB.
+    pub(crate) receive_credit: u64,
+    /// Unreliable messages queued, in each direction; the oldest are dropped and counted.
+    pub(crate) unreliable_messages: usize,
+    /// Their bytes.
+    pub(crate) unreliable_bytes: usize,
+    /// Longest wait before an acknowledgement. Both ends must agree: it is part of the probe timeout.
+    pub(crate) ack_delay: Duration,
+}
+
+impl Default for TransportConfig {
+    fn default() -> Self {
+        Self {
+            max_message: 64 << 10,
+            max_unreliable: 16 << 10,
+            send_buffer: 256 << 10,
+            receive_credit: 256 << 10,
+            unreliable_messages: 256,
+            unreliable_bytes: 128 << 10,
+            ack_delay: Duration::from_millis(5),
+        }
+    }
+}
+
+/// Why a message was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub(crate) enum TransportSendError {
+    /// No room; [`Transport::writable`] tells when there is.
+    #[error("no room for another reliable message")]
+    Full,
+    /// Larger than may be sent on that channel.
+    #[error("larger than {max} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// Not the next sequence number of a reliable scope.
+    #[error("not the next sequence number of its scope")]
+    Sequence,
+}
+
+/// The peer broke the protocol. The link is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub(crate) enum Violation {
+    /// A frame is not what it claims to be.
+    #[error("frame malformed: {0}")]
+    Malformed(Malformed),
+    /// A frame of a type that nobody defined.
+    #[error("frame of unknown type {0:#04x}")]
+    UnknownFrame(u8),
+    /// Acknowledges a packet that was never sent.
+    #[error("acknowledgement of a packet that was not sent")]
+    AckOfUnsent,
+    /// Names a path that does not exist.
+    #[error("unknown path")]
+    UnknownPath,
+    /// A message in a scope that was never named.
+    #[error("message in an unknown scope")]
+    UnknownScope,
+    /// A scope is not what it was.
+    #[error("scope changed")]
+    ScopeChanged,
+    /// More scopes than a link may have.
+    #[error("too many scopes")]
+    TooManyScopes,
+    /// More than the credit granted.
+    #[error("more than the credit granted")]
+    Credit,
+    /// More control messages than may wait.
+    #[error("too many control messages")]
+    Control,
+    /// A message from before its scope's start.
+    #[error("message before its scope's start")]
+    Sequence,
+    /// Fragments disagree about their message's length.
+    #[error("fragments disagree")]
+    Fragment,
+    /// A message larger than agreed.
+    #[error("message too large")]
+    TooLarge,
+}
+
+impl From<FrameError> for Violation {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Malformed(why) => Self::Malformed(why),
+            FrameError::Unknown(kind) => Self::UnknownFrame(kind),
+        }
+    }
+}
+
+/// A frame that the link acts on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LinkFrame {
+    Challenge(u64),
+    Response(u64),
+    KeyShare([u8; 32]),
+    Close(u8),
+}
+
+/// What [`Transport::build`] made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Built {
+    pub(crate) pn: u64,
+    pub(crate) ack_eliciting: bool,
+}
+
+/// A message for the application.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Delivery {
+    pub(crate) scope: Scope,
+    /// The packet that completed it came on the direct path.
+    pub(crate) direct: bool,
+}
+
+/// Something happened to a path's send direction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PathEvent {
+    /// Data goes another way for now.
+    Suspect(PathId),
+    /// It carries data again.
+    Recovered(PathId),
+    /// It is closed.
+    Dead(PathId),
+}
+
+/// Counts of one path, for diagnosis.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct PathStats {
+    pub(crate) packets_sent: u64,
+    pub(crate) packets_lost: u64,
+    /// Bytes, packet overhead included.
+    pub(crate) in_flight: u64,
+    pub(crate) window: u64,
+}
+
+/// Unreliable messages dropped for want of room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Overflow {
+    pub(crate) sending: u64,
+    pub(crate) receiving: u64,
+}
+
+#[derive(Debug, Default)]
+struct KeyShare {
+    share: [u8; 32],
+    pending: bool,
+    acked: bool,
+}
+
+/// One end of a link above packets' keys and addresses. See the module's text.
+pub(crate) struct Transport {
+    config: TransportConfig,
+    /// The latest time that any call brought.
+    clock: Instant,
+    paths: [Path; PATHS],
+    received: [Received; PATHS],
+    out: Outgoing,
+    incoming: Incoming,
+    key: KeyShare,
+    events: VecDeque<PathEvent>,
+    /// Until when what goes on the direct path is copied to the main path.
+    mirror_until: Instant,
+    rng: Rng,
+}
+
+impl Transport {
+    /// `initial_rtt`: a guess for the main path until there is a sample; `payload_main`: most bytes of frames in one of
+    /// its packets.
+    pub(crate) fn new(
+        now: Instant,
+        config: &TransportConfig,
+        mut rng: Rng,
+        initial_rtt: Duration,
+        payload_main: usize,
+    ) -> Self {
+        let main = Path::new(now, Health::Open, &mut rng, initial_rtt, payload_main);
+        let direct = Path::new(now, Health::Closed, &mut rng, initial_rtt, payload_main);
+        Self {
+            config: config.clone(),
+            clock: now,
+            paths: [main, direct],
+            received: Default::default(),
+            out: Outgoing::new(config),
+            incoming: Incoming::new(config),
+            key: KeyShare::default(),
+            events: VecDeque::new(),
+            mirror_until: Instant::ZERO,
+            rng,
+        }
+    }
+
+    // The application's side
+
+    /// Bytes of one more reliable message that may be queued; control messages apart.
+    pub(crate) fn room(&self) -> usize {
+        self.out.room()
+    }
+
+    /// Queues a message whose number the caller gives: of a group's scope, where all receivers share the numbers. In a
+    /// reliable scope the first number is its start and the others follow without a gap.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        scope: Scope,
+        seq: u64,
+        bytes: &[u8],
+    ) -> Result<(), TransportSendError> {
+        self.advance(now);
+        self.out.send(scope, seq, bytes)
+    }
+
+    /// Queues a message of a scope that this link numbers.
+    pub(crate) fn send_next(&mut self, now: Instant, scope: Scope, bytes: &[u8]) -> Result<(), TransportSendError> {
+        let seq = self.out.next_seq(scope).unwrap_or(0);
+        self.send(now, scope, seq, bytes)
+    }
+
+    /// True once when what was refused as full would fit.
+    pub(crate) fn writable(&mut self) -> bool {
+        self.out.writable()
+    }
+
+    /// Opens the gate before messages sent to this end as a peer.
+    pub(crate) fn open_peer(&mut self) {
+        self.incoming.open_peer();
+    }
+
+    /// Opens the gate before a group's messages of that epoch. Those of earlier epochs are dropped from now on, those of
+    /// later ones held.
+    pub(crate) fn open_group(&mut self, group: GroupId, epoch: u64) {
+        self.incoming.open_group(group, epoch);
+    }
+
+    /// Ends a group on this link: no message of it is handed on any more, not even what [`Self::take_ready`] counted,
+    /// and what was to be sent is dropped.
+    pub(crate) fn close_group(&mut self, group: GroupId) {
+        self.incoming.close_group(group);
+        self.out.close_group(group);
+        self.settle();
+    }
+
+    /// The next message, in the order in which they became ready. Its bytes replace `payload`'s.
+    pub(crate) fn next_message(&mut self, payload: &mut Vec<u8>) -> Option<Delivery> {
+        self.incoming.next_message(payload)
+    }
+
+    /// How many messages became ready since this was last asked. An upper bound of what [`Self::next_message`] gives:
+    /// unreliable ones may be superseded, and a group's end takes its messages away.
+    pub(crate) fn take_ready(&mut self) -> usize {
+        self.incoming.take_ready()
+    }
+
+    // Packets
+
+    /// The number of the next packet on a path.
+    pub(crate) fn next_number(&self, path: PathId) -> u64 {
+        self.path(path).map_or(0, |p| p.sent.next_number())
+    }
+
+    pub(crate) fn largest_acked(&self, path: PathId) -> Option<u64> {
+        self.path(path)?.sent.largest_acked()
+    }
+
+    /// Writes a packet that tests a path, open or not: never acknowledged on its own account, never counted in flight.
+    /// Returns its number.
+    pub(crate) fn build_probe(
+        &mut self,
+        now: Instant,
+        path: PathId,
+        w: &mut Writer<'_>,
+        challenge: Option<u64>,
+        response: Option<u64>,
+    ) -> u64 {
+        self.advance(now);
+        // Two frames of nine bytes: where they do not fit, the caller lent no packet.
+        let _ = challenge.map(|token| frames::write_challenge(w, token));
+        let _ = response.map(|token| frames::write_response(w, token));
+        self.take_number(path)
+    }
+
+    /// Writes a packet that closes the link. Returns its number.
+    pub(crate) fn build_close(&mut self, now: Instant, path: PathId, w: &mut Writer<'_>, reason: u8) -> u64 {
+        self.advance(now);
+        let _ = frames::write_close(w, reason);
+        self.take_number(path)
+    }
+
+    /// Takes in the frames of a packet that was opened; the caller has rejected replays. Frames that are the link's
+    /// business go to `take`, in order.
+    pub(crate) fn received(
+        &mut self,
+        now: Instant,
+        path: PathId,
+        pn: u64,
+        ecn: Ecn,
+        body: &[u8],
+        take: &mut dyn FnMut(LinkFrame),
+    ) -> Result<(), Violation> {
+        self.advance(now);
+        let place = usize::from(path);
+        self.paths.get_mut(place).ok_or(Violation::UnknownPath)?.last_received = Some(now);
+        let mut eliciting = false;
+        for frame in Frames::new(body) {
+            let frame = frame?;
+            eliciting |= frame.is_ack_eliciting();
+            match frame {
+                Frame::Ping => {}
+                Frame::Ack(ack) => self.on_ack(now, &ack)?,
+                Frame::Scope(scope) => self.incoming.on_scope(&scope)?,
+                Frame::ScopeEnd { id, charged } => self.incoming.on_scope_end(id, charged)?,
+                Frame::Message(message) => self.incoming.on_message(path, &message)?,
+                Frame::Credit(limit) => self.out.credit.raise(limit),
+                Frame::Challenge(token) => take(LinkFrame::Challenge(token)),
+                Frame::Response(token) => take(LinkFrame::Response(token)),
+                Frame::KeyShare(share) => take(LinkFrame::KeyShare(share)),
+                Frame::Close(reason) => take(LinkFrame::Close(reason)),
+            }
+        }
+        if let Some(received) = self.received.get_mut(place) {
+            received.on_packet(now, pn, eliciting, ecn, self.config.ack_delay);
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// Sends this end's key share, again until it is acknowledged.
+    pub(crate) fn queue_key_share(&mut self, share: [u8; 32]) {
+        self.key = KeyShare { share, pending: true, acked: false };
+    }
+
+    pub(crate) fn key_share_acked(&self) -> bool {
+        self.key.acked
+    }
+
+    /// Puts the control messages that are not acknowledged into a packet on the main path at once, whatever the window
+    /// says, beside ordinary loss recovery.
+    pub(crate) fn resend_control(&mut self, now: Instant) {
+        self.advance(now);
+        let [main, _] = &mut self.paths;
+        for piece in self.out.open_control() {
+            main.copy(piece);
+            main.probes = main.probes.max(1);
+        }
+    }
+
+    /// Lets timers that have gone off do their work.
+    pub(crate) fn on_wake(&mut self, now: Instant) {
+        self.advance(now);
+        for id in [DIRECT, MAIN] {
+            let timer = self.path(id).and_then(|path| path.timer(self.config.ack_delay));
+            if timer.is_some_and(|at| at <= now) {
+                self.on_timer(now, id);
+            }
+        }
+        self.settle();
+    }
+
+    // Paths
+
+    /// The direct path has been validated, or a path leads to a new address: round trip and window start over, numbers go
+    /// on. For one round trip new reliable messages go on both paths.
+    pub(crate) fn open_path(&mut self, now: Instant, path: PathId, initial_rtt: Duration, payload: usize) {
+        self.advance(now);
+        let Some((opened, mut fates)) = self.path_and_fates(path) else { return };
+        opened.open(now, initial_rtt, payload, |what| fates.lost(what));
+        if path == DIRECT {
+            let longest = self.paths.iter().map(|p| p.rtt.smoothed()).max();
+            self.mirror_until = now + longest.unwrap_or_default();
+        }
+        self.settle();
+    }
+
+    /// Stops sending on the direct path. What is not acknowledged goes on the main path at once. The main path stays.
+    pub(crate) fn close_path(&mut self, now: Instant, path: PathId) {
+        self.advance(now);
+        if path == MAIN {
+            return;
+        }
+        if let Some((closed, mut fates)) = self.path_and_fates(path) {
+            closed.close(|what| fates.lost(what));
+        }
+        self.settle();
+    }
+
+    pub(crate) fn poll_path_event(&mut self) -> Option<PathEvent> {
+        self.events.pop_front()
+    }
+
+    /// Sends a PING when nothing that asks for an acknowledgement was sent on a path for so long. `None`: never.
+    pub(crate) fn set_keepalive(&mut self, path: PathId, interval: Option<Duration>) {
+        if let Some(path) = self.paths.get_mut(usize::from(path)) {
+            path.keepalive = interval;
+        }
+    }
+
+    /// Smoothed round trip, once there is a sample.
+    pub(crate) fn rtt(&self, path: PathId) -> Option<Duration> {
+        let path = self.path(path)?;
+        path.rtt.is_sampled().then(|| path.rtt.smoothed())
+    }
+
+    /// The probe timeout without backoff.
+    pub(crate) fn pto(&self, path: PathId) -> Duration {
+        self.path(path).map_or(rtt::MAX_PTO_BACKOFF, |path| path.rtt.pto(self.config.ack_delay))
+    }
+
+    /// When a packet that was sent on the path was last newly acknowledged.
+    pub(crate) fn last_acked(&self, path: PathId) -> Option<Instant> {
+        self.path(path)?.last_acked
+    }
+
+    /// When a packet last arrived on the path.
+    pub(crate) fn last_received(&self, path: PathId) -> Option<Instant> {
+        self.path(path)?.last_received
+    }
+
+    pub(crate) fn path_stats(&self, path: PathId) -> PathStats {
+        self.path(path).map_or(PathStats::default(), |path| PathStats {
+            packets_sent: path.packets_sent,
+            packets_lost: path.packets_lost,
+            in_flight: path.sent.in_flight(),
+            window: path.congestion.window(),
+        })
+    }
+
+    pub(crate) fn overflow(&self) -> Overflow {
+        Overflow { sending: self.out.overflowed, receiving: self.incoming.overflowed }
+    }
+
+    fn path(&self, id: PathId) -> Option<&Path> {
+        self.paths.get(usize::from(id))
+    }
+
+    fn advance(&mut self, now: Instant) {
+        self.clock = self.clock.max(now);
+    }
+
+    fn take_number(&mut self, path: PathId) -> u64 {
+        let Self { paths, rng, .. } = self;
+        paths.get_mut(usize::from(path)).map_or(0, |path| {
+            path.packets_sent += 1;
+            let packets = path.congestion.window() / path.datagram();
+            path.sent.take_number(rng, packets)
+        })
+    }
+
+    /// Takes from every queue's head what became settled, so that what stands there is really to be sent.
+    fn settle(&mut self) {
+        self.out.settle();
+        let Self { paths, out, .. } = self;
+        for path in paths {
+            while path.copies.pop_front_if(|piece| out.open_part(*piece).is_none()).is_some() {}
+        }
+    }
+
+    fn push_event(&mut self, event: PathEvent) {
+        if self.events.len() >= MAX_EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+}
+
+#[cfg(test)]
+mod tests;

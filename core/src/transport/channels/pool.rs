@@ -1,0 +1,41 @@
+//! Buffers of messages, used again and again.
+
+use alloc::vec::Vec;
+
+/// Spare buffers kept. Enough for the messages of some game ticks; more would be memory that a quiet link sits on.
+const SPARE: usize = 256;
+/// Bytes of capacity kept in spare buffers.
+const SPARE_BYTES: usize = 128 << 10;
+
+/// Spare buffers.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    spare: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Pool {
+    /// An empty buffer.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        let buffer = self.spare.pop().unwrap_or_default();
+        self.bytes = self.bytes.saturating_sub(buffer.capacity());
+        buffer
+    }
+
+    /// A buffer with a copy of `bytes`.
+    pub(super) fn copy(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut buffer = self.take();
+        buffer.extend_from_slice(bytes);
+        buffer
+    }
+
+    pub(super) fn give(&mut self, mut buffer: Vec<u8>) {
+        let bytes = self.bytes.saturating_add(buffer.capacity());
+        if buffer.capacity() == 0 || self.spare.len() >= SPARE || bytes > SPARE_BYTES {
+            return;
+        }
+        buffer.clear();
+        self.bytes = bytes;
+        self.spare.push(buffer);
+    }
+}

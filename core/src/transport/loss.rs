@@ -1,0 +1,166 @@
+//! What acknowledgements, losses and timeouts do: RFC 9002 §6, with more than one path.
+//!
+//! Frames are repeated, not packets. What a lost packet carried goes back above the paths, and from there on whichever
+//! path carries data then. A probe timeout declares nothing lost; on the direct path it also copies the oldest pieces to
+//! the main path, so that a hole that closed costs one timeout and not a recovery. The second in a row moves everything.
+
+use super::channels::{Incoming, Outgoing};
+use super::path::{Health, PROBES, Path};
+use super::space::{Carried, Received};
+use super::{DIRECT, KeyShare, MAIN, PATHS, PathEvent, PathId, Transport, Violation};
+use crate::time::{Duration, Instant};
+use crate::wire::frames::Ack;
+
+/// Later packets acknowledged until one counts as lost: RFC 9002 §6.1.1.
+pub(super) const REORDERING: u64 = 3;
+
+/// Probe timeouts in a row after which the direct path carries no data: one may well be a single loss.
+const SUSPECT_AFTER: u32 = 2;
+/// Probe timeouts in a row, and time without a word, after which the direct path counts as dead. Both: at 5 % loss four
+/// timeouts in a row happen, at low round trips a short stall is four timeouts.
+const DEAD_AFTER: u32 = 4;
+const DEAD_TIME: Duration = Duration::from_secs(1);
+
+/// Whom to tell what became of what packets carried.
+pub(super) struct Fates<'a> {
+    pub(super) out: &'a mut Outgoing,
+    pub(super) incoming: &'a mut Incoming,
+    pub(super) received: &'a mut [Received; PATHS],
+    pub(super) key: &'a mut KeyShare,
+}
+
+impl Fates<'_> {
+    fn acked(&mut self, what: Carried) {
+        match what {
+            Carried::Bytes(piece) => self.out.on_acked(piece),
+            Carried::Scope(id) => self.out.on_scope_acked(id),
+            Carried::ScopeEnd(id) => self.out.on_end_acked(id),
+            Carried::Credit(_) => {}
+            Carried::KeyShare => {
+                self.key.acked = true;
+                self.key.pending = false;
+            }
+            Carried::Ack(path, largest) => {
+                if let Some(received) = self.received.get_mut(usize::from(path)) {
+                    received.on_ack_arrived(largest);
+                }
+            }
+        }
+    }
+
+    pub(super) fn lost(&mut self, what: Carried) {
+        match what {
+            Carried::Bytes(piece) => self.out.on_lost(piece),
+            Carried::ScopeEnd(id) => self.out.on_end_lost(id),
+            Carried::Credit(limit) => self.incoming.credit.on_lost(limit),
+            Carried::KeyShare => self.key.pending = !self.key.acked,
+            // A name rides in every packet of its scope until it is known; acknowledgements are superseded.
+            Carried::Scope(_) | Carried::Ack(..) => {}
+        }
+    }
+}
+
+impl Transport {
+    /// A path, and whom to tell of what it carried.
+    pub(super) fn path_and_fates(&mut self, path: PathId) -> Option<(&mut Path, Fates<'_>)> {
+        let Self { paths, out, incoming, received, key, .. } = self;
+        Some((paths.get_mut(usize::from(path))?, Fates { out, incoming, received, key }))
+    }
+
+    pub(super) fn on_ack(&mut self, now: Instant, ack: &Ack<'_>) -> Result<(), Violation> {
+        let ack_delay = self.config.ack_delay;
+        let (path, mut fates) = self.path_and_fates(ack.path).ok_or(Violation::UnknownPath)?;
+        path.sent.check(ack)?;
+        let (mut largest_at, mut any) = (None, false);
+        let Path { sent, congestion, full_with, .. } = path;
+        sent.on_ack(
+            ack,
+            |packet| {
+                any = true;
+                let full = full_with.is_some_and(|pn| packet.pn <= pn);
+                super::congestion::Controller::on_ack(congestion, packet.at, packet.bytes, full);
+                if packet.pn == ack.largest {
+                    largest_at = Some(packet.at);
+                }
+            },
+            |what| fates.acked(what),
+        );
+        // RFC 9002 §5.1: a sample only if the largest is newly acknowledged and asked for it.
+        if let Some(at) = largest_at {
+            path.rtt.sample(now.since(at), Duration::from_micros(ack.delay).min(ack_delay));
+            path.sampled_at = path.sampled_at.or(Some(now));
+        }
+        if any {
+            path.last_acked = Some(now);
+            (path.timeouts, path.probes) = (0, 0);
+        }
+        path.detect_lost(now, ack_delay, |what| fates.lost(what));
+        if any && path.health == Health::Suspect {
+            path.health = Health::Open;
+            self.push_event(PathEvent::Recovered(ack.path));
+        }
+        Ok(())
+    }
+
+    /// The path's timer has gone off.
+    pub(super) fn on_timer(&mut self, now: Instant, id: PathId) {
+        let ack_delay = self.config.ack_delay;
+        let Some((path, mut fates)) = self.path_and_fates(id) else { return };
+        if path.loss_at.is_some() {
+            path.detect_lost(now, ack_delay, |what| fates.lost(what));
+            return;
+        }
+        path.timeouts = path.timeouts.saturating_add(1);
+        path.probes = PROBES;
+        let silent = now.since(path.last_acked.map_or(path.opened, |at| at.max(path.opened)));
+        let (timeouts, mut oldest) = (path.timeouts, [None; PROBE_PIECES]);
+        let mut places = oldest.iter_mut();
+        path.sent.oldest(usize::from(PROBES), |what| {
+            if let (Carried::Bytes(piece), true) = (what, places.len() > 0) {
+                places.next().map(|place| *place = Some(piece)).unwrap_or_default();
+            }
+        });
+        if id == MAIN {
+            oldest.into_iter().flatten().for_each(|piece| path.copy(piece));
+            // What is not bytes (a limit, a key, the end of a scope) rides along if it still matters.
+            path.sent.oldest(usize::from(PROBES), |what| {
+                if !matches!(what, Carried::Bytes(_)) {
+                    fates.lost(what);
+                }
+            });
+        } else {
+            self.on_direct_timeout(now, timeouts, silent, &oldest);
+        }
+        self.settle();
+    }
+
+    fn on_direct_timeout(
+        &mut self,
+        now: Instant,
+        timeouts: u32,
+        silent: Duration,
+        oldest: &[Option<super::space::Piece>],
+    ) {
+        let [main, direct] = &mut self.paths;
+        // A word by way of the main path: the peer's acknowledgements may be what the direct path swallows.
+        main.probes = main.probes.max(1);
+        if timeouts < SUSPECT_AFTER {
+            for piece in oldest.iter().flatten() {
+                main.copy(*piece);
+                direct.copy(*piece);
+            }
+        } else if direct.health == Health::Open {
+            direct.health = Health::Suspect;
+            direct.copies.clear();
+            let Some((path, mut fates)) = self.path_and_fates(DIRECT) else { return };
+            path.sent.oldest(usize::MAX, |what| fates.lost(what));
+            self.push_event(PathEvent::Suspect(DIRECT));
+        } else if timeouts >= DEAD_AFTER && silent >= DEAD_TIME {
+            self.close_path(now, DIRECT);
+            self.push_event(PathEvent::Dead(DIRECT));
+        }
+    }
+}
+
+/// Pieces that the probes of one timeout repeat: more than two packets hardly hold.
+const PROBE_PIECES: usize = 64;

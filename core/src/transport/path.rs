@@ -1,0 +1,200 @@
+//! One path: its packet numbers, round-trip time, window, pacing, timers and health.
+//!
+//! Health is that of the send direction alone: a newly acknowledged packet that was sent on this path proves it, a probe
+//! timeout casts doubt. What arrives here says nothing about it.
+
+use super::congestion::{Controller, NewReno};
+use super::loss::REORDERING;
+use super::pacer::Pacer;
+use super::rtt::Rtt;
+use super::space::{Carried, Piece, SentSpace};
+use crate::entropy::Rng;
+use crate::time::{Duration, Instant};
+use alloc::collections::VecDeque;
+
+/// Bytes around the frames of a packet: flags, connection id, packet number, tag. Counted into what is in flight.
+pub(super) const PACKET_OVERHEAD: u64 = 29;
+
+/// Smallest packet, bytes of frames: a scope's name and a piece worth sending always fit.
+pub(super) const MIN_PAYLOAD: usize = 256;
+
+/// Probes after a timeout: RFC 9002 §6.2.4 allows two.
+pub(super) const PROBES: u8 = 2;
+
+/// Pieces that may wait to be sent on one path beside what any path may send. More are left to ordinary recovery.
+const MAX_COPIES: usize = 256;
+
+/// Whether data may be sent on a path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Health {
+    /// Not in use.
+    Closed,
+    /// In use.
+    Open,
+    /// In use for probes only: two probe timeouts in a row.
+    Suspect,
+}
+
+/// See the module's text.
+pub(super) struct Path {
+    pub(super) health: Health,
+    pub(super) sent: SentSpace,
+    pub(super) rtt: Rtt,
+    pub(super) congestion: NewReno,
+    pub(super) pacer: Pacer,
+    pub(super) payload: usize,
+    /// Pieces to be sent on this path whatever other paths do: copies, and what probes carry.
+    pub(super) copies: VecDeque<Piece>,
+    /// When a packet will count as lost by time.
+    pub(super) loss_at: Option<Instant>,
+    /// Probe timeouts in a row.
+    pub(super) timeouts: u32,
+    /// Packets that are to be sent whatever the window says.
+    pub(super) probes: u8,
+    /// When a packet that asks for an acknowledgement was last sent, or the path opened.
+    pub(super) last_eliciting: Instant,
+    pub(super) opened: Instant,
+    /// When the first round-trip sample was taken; losses before say nothing about persistent congestion.
+    pub(super) sampled_at: Option<Instant>,
+    /// The last packet with which the window was full.
+    pub(super) full_with: Option<u64>,
+    pub(super) last_acked: Option<Instant>,
+    pub(super) last_received: Option<Instant>,
+    pub(super) keepalive: Option<Duration>,
+    pub(super) packets_sent: u64,
+    pub(super) packets_lost: u64,
+}
+
+impl Path {
+    pub(super) fn new(now: Instant, health: Health, rng: &mut Rng, initial_rtt: Duration, payload: usize) -> Self {
+        let payload = payload.max(MIN_PAYLOAD);
+        Self {
+            health,
+            sent: SentSpace::new(rng),
+            rtt: Rtt::new(initial_rtt),
+            congestion: NewReno::new(payload as u64 + PACKET_OVERHEAD),
+            pacer: Pacer::new(),
+            payload,
+            copies: VecDeque::new(),
+            loss_at: None,
+            timeouts: 0,
+            probes: 0,
+            last_eliciting: now,
+            opened: now,
+            sampled_at: None,
+            full_with: None,
+            last_acked: None,
+            last_received: None,
+            keepalive: None,
+            packets_sent: 0,
+            packets_lost: 0,
+        }
+    }
+
+    /// Begins anew, as towards a new address: estimates and window start over, numbers and keepalive go on. What waited
+    /// for word is given up, and told.
+    pub(super) fn open(&mut self, now: Instant, initial_rtt: Duration, payload: usize, lost: impl FnMut(Carried)) {
+        self.close(lost);
+        self.health = Health::Open;
+        self.payload = payload.max(MIN_PAYLOAD);
+        self.rtt = Rtt::new(initial_rtt);
+        self.congestion = NewReno::new(self.datagram());
+        self.pacer = Pacer::new();
+        (self.last_eliciting, self.opened) = (now, now);
+        (self.last_acked, self.sampled_at, self.full_with) = (None, None, None);
+    }
+
+    /// Stops sending on it. What waited for word is given up, and told.
+    pub(super) fn close(&mut self, lost: impl FnMut(Carried)) {
+        self.health = Health::Closed;
+        self.sent.abandon(lost);
+        self.copies.clear();
+        self.loss_at = None;
+        (self.timeouts, self.probes) = (0, 0);
+    }
+
+    pub(super) fn is_in_use(&self) -> bool {
+        self.health != Health::Closed
+    }
+
+    /// Bytes of a full packet.
+    pub(super) fn datagram(&self) -> u64 {
+        self.payload as u64 + PACKET_OVERHEAD
+    }
+
+    /// Whether the window lets another full packet go.
+    pub(super) fn has_window(&self) -> bool {
+        self.sent.in_flight() + self.datagram() <= self.congestion.window() && !self.sent.is_full()
+    }
+
+    /// Adds a piece to be sent here too.
+    pub(super) fn copy(&mut self, piece: Piece) {
+        if self.copies.len() < MAX_COPIES && !self.copies.contains(&piece) {
+            self.copies.push_back(piece);
+        }
+    }
+
+    /// When loss detection or a probe timeout is due: RFC 9002 §6.2.1 and appendix A.8. Not while probes wait to be
+    /// sent: the timeout has been acted on, and counts again from the probe.
+    pub(super) fn timer(&self, ack_delay: Duration) -> Option<Instant> {
+        if self.probes > 0 || !self.is_in_use() || !self.sent.is_waiting() {
+            return None;
+        }
+        self.loss_at.or_else(|| Some(self.last_eliciting + self.rtt.backed_off(ack_delay, self.timeouts)))
+    }
+
+    /// When a PING is due. While packets wait for word, the probe timeout keeps the path open and tests it.
+    pub(super) fn keepalive_at(&self) -> Option<Instant> {
+        if !self.is_in_use() || self.sent.is_waiting() {
+            return None;
+        }
+        self.keepalive.map(|interval| self.last_eliciting + interval)
+    }
+
+    /// Settles what counts as lost, and tells congestion control.
+    pub(super) fn detect_lost(&mut self, now: Instant, ack_delay: Duration, lost: impl FnMut(Carried)) {
+        let Self { sent, congestion, rtt, sampled_at, packets_lost, .. } = self;
+        // RFC 9002 §7.6.1: three probe timeouts, acknowledgement delay included.
+        let persistent = rtt.pto(ack_delay) * 3;
+        let (mut newest, mut run, mut collapsed) = (None, None, false);
+        self.loss_at = sent.detect_lost(
+            now,
+            REORDERING,
+            rtt.loss_delay(),
+            |packet| {
+                *packets_lost += 1;
+                newest = Some(packet.packet.at);
+                if sampled_at.is_none_or(|first| packet.packet.at <= first) {
+                    return;
+                }
+                if packet.follows_acked || run.is_none() {
+                    run = Some(packet.packet.at);
+                }
+                collapsed |= run.is_some_and(|start| packet.packet.at.since(start) >= persistent);
+            },
+            lost,
+        );
+        if let Some(newest) = newest {
+            congestion.on_congestion(now, newest);
+        }
+        if collapsed {
+            congestion.on_persistent_congestion();
+        }
+    }
+
+    /// Accounts for a packet that asks for an acknowledgement, of `frames` bytes.
+    pub(super) fn on_eliciting_sent(&mut self, now: Instant, pn: u64, frames: usize, mark: u64) {
+        let bytes = frames as u64 + PACKET_OVERHEAD;
+        let (window, datagram) = (self.congestion.window(), self.datagram());
+        // Only probes get here with a full window. They must not add up beyond what two of them take.
+        let beyond = window + u64::from(PROBES) * datagram;
+        self.sent.presume_until(beyond.saturating_sub(bytes));
+        self.sent.sent(pn, now, bytes, mark);
+        self.pacer.on_sent(now, bytes, datagram, window, self.rtt.smoothed());
+        self.probes = self.probes.saturating_sub(1);
+        self.last_eliciting = now;
+        if self.sent.in_flight() + datagram > window {
+            self.full_with = Some(pn);
+        }
+    }
+}

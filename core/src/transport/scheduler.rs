@@ -1,0 +1,197 @@
+//! Which path sends a packet now, and what goes into it.
+//!
+//! Order in a packet: acknowledgements, key share, limit, copies meant for this path, then what any path may carry.
+//! Acknowledgements of a path go by that path while it is healthy, so that its round trip is its own, and are never held
+//! back by a window. What is asked here ([`Transport::wants`], [`Transport::wake`]) is decided by the same conditions
+//! that [`Transport::build`] goes by, so that no wake-up finds nothing to do.
+
+use super::channels::Packet;
+use super::path::{Health, Path};
+use super::space::{Carried, Piece, RANGES_SENT};
+use super::{Built, DIRECT, MAIN, PathId, Transport};
+use crate::machine::Wake;
+use crate::time::Instant;
+use crate::wire::buf::Writer;
+use crate::wire::frames;
+
+/// Ranges from which on a packet that only acknowledges also asks for an acknowledgement, once a round trip, so that
+/// the peer's word lets the ranges go: RFC 9000 §13.2.4.
+const RANGES_BEFORE_PING: usize = 8;
+
+/// What a packet is to be made of.
+#[derive(Clone, Copy)]
+struct Plan {
+    probe: bool,
+    keepalive: bool,
+    data: bool,
+}
+
+impl Transport {
+    /// A path on which a packet should be built now: an acknowledgement or a probe is due, or there is data that window
+    /// and pacing let go. As long as it names a path, [`Self::build`] on that path makes progress.
+    pub(crate) fn wants(&self, now: Instant) -> Option<PathId> {
+        [DIRECT, MAIN].into_iter().find(|&id| {
+            let plan = self.plan(now, id);
+            plan.probe || plan.keepalive || plan.data || self.ack_due(now, id)
+        })
+    }
+
+    /// When to call [`Self::on_wake`] and then ask [`Self::wants`]; and why. What is due already has a time that has
+    /// come.
+    pub(crate) fn wake(&self) -> Option<(Instant, Wake)> {
+        if self.wants(self.clock).is_some() {
+            return Some((self.clock, Wake::Now));
+        }
+        let acks = self.received.iter().filter_map(|r| Some((r.due()?, Wake::AckDelay)));
+        let timers = self.paths.iter().filter_map(|p| Some((p.timer(self.config.ack_delay)?, Wake::LossDetection)));
+        let keepalives = self.paths.iter().filter_map(|p| Some((p.keepalive_at()?, Wake::Keepalive)));
+        let pacing = [MAIN, DIRECT].into_iter().filter_map(|id| {
+            let path = self.path(id).filter(|path| path.has_window() && self.has_data(id))?;
+            Some((path.pacer.ready_at(), Wake::Pacing))
+        });
+        acks.chain(timers).chain(keepalives).chain(pacing).min()
+    }
+
+    /// Writes the frames of one packet; the number is the one that [`Self::next_number`] named. `None`: there is
+    /// nothing to send, and the number is not used.
+    pub(crate) fn build(&mut self, now: Instant, id: PathId, w: &mut Writer<'_>) -> Option<Built> {
+        self.advance(now);
+        let plan = self.plan(now, id);
+        let path = self.path(id)?;
+        let (pn, mark, payload) = (path.sent.next_number(), path.sent.mark(), path.payload);
+        let start = w.len();
+        let mut inner = Writer::new(w.space(w.room().min(payload)).ok()?);
+        self.write_acks(now, id, &mut inner, plan);
+        let acks = inner.len();
+        if plan.probe || plan.data {
+            self.write_frames(now, id, &mut inner, pn);
+        }
+        let ping = inner.len() == acks && (plan.probe || plan.keepalive || (acks > 0 && self.wants_word(now, id)));
+        if ping && frames::write_ping(&mut inner).is_err() {
+            // Only where the caller lent a few bytes.
+            inner.truncate(acks);
+        }
+        let len = inner.len();
+        w.truncate(start + len);
+        if len == 0 {
+            return None;
+        }
+        self.take_number(id);
+        let (path, mut fates) = self.path_and_fates(id)?;
+        let ack_eliciting = len > acks;
+        if ack_eliciting {
+            if path.sent.is_full() {
+                path.sent.drop_oldest(|what| fates.lost(what));
+            }
+            path.on_eliciting_sent(now, pn, len, mark);
+        } else {
+            path.sent.forget_since(mark);
+        }
+        Some(Built { pn, ack_eliciting })
+    }
+
+    fn plan(&self, now: Instant, id: PathId) -> Plan {
+        let Some(path) = self.path(id).filter(|path| path.is_in_use()) else {
+            return Plan { probe: false, keepalive: false, data: false };
+        };
+        Plan {
+            probe: path.probes > 0,
+            keepalive: path.keepalive_at().is_some_and(|at| at <= now),
+            data: path.has_window() && path.pacer.ready_at() <= now && self.has_data(id),
+        }
+    }
+
+    /// The path that carries data: the direct one while it is healthy.
+    pub(super) fn data_path(&self) -> PathId {
+        if self.path(DIRECT).is_some_and(|path| path.health == Health::Open) { DIRECT } else { MAIN }
+    }
+
+    fn has_data(&self, id: PathId) -> bool {
+        let copies = self.path(id).is_some_and(|path| path.is_in_use() && !path.copies.is_empty());
+        let anything = || self.out.has_data() || self.incoming.credit.is_due() || self.key.pending;
+        copies || (id == self.data_path() && anything())
+    }
+
+    /// The path that acknowledgements of packets of `of` go by.
+    fn ack_path(&self, of: PathId) -> PathId {
+        if of == DIRECT { self.data_path() } else { MAIN }
+    }
+
+    fn ack_due(&self, now: Instant, id: PathId) -> bool {
+        let mut received = (MAIN..).zip(&self.received);
+        received.any(|(of, r)| self.ack_path(of) == id && r.due().is_some_and(|at| at <= now))
+    }
+
+    fn write_acks(&mut self, now: Instant, id: PathId, w: &mut Writer<'_>, plan: Plan) {
+        let due = self.ack_due(now, id);
+        if !(due || plan.probe || plan.keepalive || plan.data) {
+            return;
+        }
+        for of in [MAIN, DIRECT] {
+            let own = self.ack_path(of) == id;
+            let Some(received) = self.received.get_mut(usize::from(of)) else { continue };
+            // The main path also tells of the direct one: the peer may see the direct path's answers not at all.
+            let beside = id == MAIN && of == DIRECT && received.news_for_main;
+            if !(own && received.has_news() || beside) {
+                continue;
+            }
+            let (numbers, largest) = (received.numbers(), received.numbers().largest());
+            let (delay, ecn) = (received.delay(now), received.ecn());
+            if frames::write_ack(w, of, delay, numbers.descending(), RANGES_SENT, ecn).is_err() {
+                continue;
+            }
+            if own {
+                received.on_ack_written();
+            }
+            received.news_for_main &= id != MAIN;
+            if let (Some(largest), Some(path)) = (largest, self.paths.get_mut(usize::from(id))) {
+                path.sent.carry(Carried::Ack(of, largest));
+            }
+        }
+    }
+
+    /// Whether a packet that only acknowledges should ask for word itself.
+    fn wants_word(&self, now: Instant, id: PathId) -> bool {
+        let many = self.received.iter().any(|r| r.numbers().len() >= RANGES_BEFORE_PING);
+        let ready = |path: &Path| path.is_in_use() && path.has_window() && !path.sent.is_waiting();
+        many && self.path(id).is_some_and(|path| ready(path) && now >= path.last_eliciting + path.rtt.smoothed())
+    }
+
+    fn write_frames(&mut self, now: Instant, id: PathId, w: &mut Writer<'_>, pn: u64) {
+        let carries_data = self.data_path() == id;
+        let mirror = carries_data && id == DIRECT && now < self.mirror_until;
+        let Self { paths: [main, direct], out, incoming, key, .. } = self;
+        let (path, other) = if id == MAIN { (main, direct) } else { (direct, main) };
+        let Path { sent, copies, payload, .. } = path;
+        if carries_data {
+            if key.pending && frames::write_key_share(w, &key.share).is_ok() {
+                sent.carry(Carried::KeyShare);
+                key.pending = false;
+            }
+            if incoming.credit.is_due() && w.room() > 9 {
+                let limit = incoming.credit.announce();
+                if frames::write_credit(w, limit).is_ok() {
+                    sent.carry(Carried::Credit(limit));
+                } else {
+                    incoming.credit.on_lost(limit);
+                }
+            }
+        }
+        let mut packet = Packet { path: id, pn, payload: *payload, w, sent };
+        while let Some(piece) = copies.front_mut() {
+            let Some(open) = out.open_part(*piece) else {
+                copies.pop_front();
+                continue;
+            };
+            let Some(wrote) = out.write_piece(&mut packet, open) else { break };
+            *piece = Piece { start: wrote.end, ..*piece };
+        }
+        if carries_data {
+            out.write(&mut packet, |piece| {
+                if mirror {
+                    other.copy(piece);
+                }
+            });
+        }
+    }
+}
