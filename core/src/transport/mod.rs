@@ -521,7 +521,9 @@ impl Transport {
         self.out.settle();
         let Self { paths, out, .. } = self;
         for path in paths {
-            while path.copies.pop_front_if(|piece| out.open_part(*piece).is_none()).is_some() {}
+            while path.copies.front().is_some_and(|piece| out.open_part(*piece).is_none()) {
+                path.copies.pop_front();
+            }
         }
     }
 

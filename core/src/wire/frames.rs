@@ -558,7 +558,7 @@ mod tests {
 
     #[test]
     fn acknowledgements_below_zero_or_of_too_many_ranges_are_malformed() {
-        for body in [&[ACK, 0, 5, 0, 0, 6][..], &[ACK, 0, 5, 0, 1, 1, 3, 0], &[ACK, 0, 5, 0, 64, 0]] {
+        for body in [&[ACK, 0, 5, 0, 0, 6][..], &[ACK, 0, 5, 0, 1, 1, 3, 0], &[ACK, 0, 5, 0, 0x40, 64, 0]] {
             assert_eq!(parse(body), [Err(FrameError::Malformed(Malformed::Value))]);
         }
     }

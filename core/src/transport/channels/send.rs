@@ -321,7 +321,10 @@ impl Outgoing {
         let Some(at) = self.find(piece.scope) else { return };
         while let Some(out) = self.scopes.get_mut(at) {
             let scope = out.scope;
-            let Some(message) = out.messages.pop_front_if(|m| m.done) else { break };
+            if out.messages.front().is_none_or(|m| !m.done) {
+                break;
+            }
+            let Some(message) = out.messages.pop_front() else { break };
             out.base += 1;
             self.recycle(scope, message);
         }
