@@ -60,3 +60,39 @@ pub(crate) fn up_to(word: u64, max: u64) -> u64 {
 pub(crate) fn below(word: u32, n: u64) -> u64 {
     ((u128::from(word) * u128::from(n)) >> 32) as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_nth_draw_is_block_n_of_the_stream() {
+        let mut dice = stream(1, Label::Wire, 2);
+        for n in 0..100 {
+            let drawn = Block::draw(&mut dice);
+            let mut sought = stream(1, Label::Wire, 2);
+            sought.set_word_pos(16 * n);
+            assert_eq!(drawn.0, Block::draw(&mut sought).0);
+        }
+    }
+
+    #[test]
+    fn streams_differ_by_seed_label_and_number() {
+        let word = |seed, label, number| Block::draw(&mut stream(seed, label, number)).wide(0);
+        let words = [(1, Label::Wire, 1), (2, Label::Wire, 1), (1, Label::Nat, 1), (1, Label::Wire, 2)];
+        let mut words: Vec<u64> = words.map(|(s, l, n)| word(s, l, n)).to_vec();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), 4);
+    }
+
+    proptest! {
+        #[test]
+        fn uniform_words_map_into_their_range(word: u64, max: u64, n in 1u64..1 << 32) {
+            prop_assert!(up_to(word, max) <= max);
+            prop_assert!(below(word as u32, n) < n);
+            prop_assert_eq!((up_to(0, max), up_to(u64::MAX, max), below(u32::MAX, n)), (0, max, n - 1));
+        }
+    }
+}

@@ -5,7 +5,7 @@
 //! looked at. Nothing happens between two events, so the clock jumps from one to the next.
 //!
 //! A machine whose wake-up stays due although it was woken, time and again at one instant and with nothing to show for it,
-//! would stop the clock for good. The world gives up on it and says [`Stuck::Busy`].
+//! would stop the clock for good, as would one that sends without end. The world gives up on it and says [`Stuck::Busy`].
 
 use crate::dice::{Label, stream};
 use crate::event::{Counters, DropReason, Event, Observer, Place};
@@ -38,10 +38,10 @@ const SEGMENTS: u16 = 8;
 
 /// A machine is stuck if at one instant it was woken so often and neither sent nor asked for anything.
 const IDLE_WAKES: u32 = 1_000;
-/// Or if at one instant it had so many turns, whatever it did in them.
-const TURNS: u32 = 100_000;
+/// Or if at one instant it had so many turns, whatever it did in them; half a gigabyte sent at once is no use of a network.
+const TURNS: u32 = 4_096;
 /// Or a world, if at one instant so many events happened: machines that answer each other over links without delay.
-const EVENTS_AT_ONCE: u64 = 10_000_000;
+const EVENTS_AT_ONCE: u64 = 1_000_000;
 
 /// A host with a machine of type `M` on it. Valid in the world that made it.
 pub struct Node<M> {
@@ -101,7 +101,7 @@ pub enum Stuck {
         at: Instant,
     },
     /// A machine does not let the clock go on.
-    #[error("{name} (host {host}) is busy forever at {at:?}: its wake-up ({why:?}) stays due")]
+    #[error("{name} (host {host}) never comes to rest at {at:?}; wake-up that stays due: {why:?}")]
     Busy {
         /// Which host.
         host: usize,

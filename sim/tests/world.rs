@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking, in its helpers too")]
 
-use posse_core::{Duration, Input, Instant, Machine, Outbox, Request, Tap, Wake};
+use posse_core::{
+    Duration, Ecn, Input, Instant, Machine, Outbox, Request, SocketId, SocketInput, Tap, Transmit, Via, Wake,
+};
 use posse_sim::machines::{EchoClient, EchoServer};
-use posse_sim::{Chance, DropReason, Filtering, Link, Mapping, Nat, Node, Stuck, World};
+use posse_sim::{Chance, DropReason, Event, Filtering, Link, Mapping, Nat, Node, Observer, Stuck, World};
+use std::cell::RefCell;
+use std::rc::Rc;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -165,5 +169,147 @@ fn a_machine_whose_wake_stays_due_is_named_instead_of_looping() {
     let stuck = world.run_for(SECOND).unwrap_err();
     let at = Instant::from_millis(5);
     assert_eq!(stuck, Stuck::Busy { host: 0, name: "sleepless".into(), at, why: Some(Wake::Keepalive) });
-    assert!(stuck.to_string().contains("sleepless (host 0) is busy forever"));
+    assert!(stuck.to_string().contains("sleepless (host 0) never comes to rest"));
+    assert_eq!(world.run_for(SECOND), Err(stuck), "it stays so");
+}
+
+/// Sends the given datagrams once its second socket is open; each without end if it is a `runaway`.
+struct Sender {
+    sends: Vec<(usize, Transmit)>,
+    runaway: bool,
+    wants: Option<Request>,
+    open: bool,
+}
+
+const SECOND_SOCKET: SocketId = SocketId(7);
+
+impl Sender {
+    fn new(sends: Vec<(usize, Transmit)>) -> Self {
+        let wants = Some(Request::OpenSocket { id: SECOND_SOCKET, like: SocketId::MAIN });
+        Self { sends, runaway: false, wants, open: false }
+    }
+
+    /// Opens no second socket, hence sends nothing.
+    fn deaf(mut self) -> Self {
+        self.wants = None;
+        self
+    }
+}
+
+impl Machine for Sender {
+    fn handle(&mut self, _: Instant, input: Input<'_>, _: &mut Outbox) {
+        if let Input::Socket(SECOND_SOCKET, SocketInput::Opened { local, .. }) = input {
+            assert_eq!(local.to_string(), "5.0.0.2:49152");
+            self.open = true;
+        }
+    }
+    fn transmit(&mut self, _: Instant, out: &mut Outbox) {
+        for (len, transmit) in self.sends.iter().filter(|_| self.open) {
+            out.reserve(*len).unwrap().fill(1);
+            out.commit(*len, *transmit);
+        }
+        self.open &= self.runaway;
+    }
+    fn request(&mut self) -> Option<Request> {
+        self.wants.take()
+    }
+    fn wake(&self) -> Option<(Instant, Wake)> {
+        None
+    }
+    fn tap(&mut self, _: Option<Box<dyn Tap>>) {}
+}
+
+/// What arrived anywhere: source port, ECN, length.
+#[derive(Default)]
+struct Arrivals(Vec<(u16, Ecn, usize)>);
+
+impl Observer for Arrivals {
+    fn event(&mut self, _: Instant, event: &Event<'_>) {
+        if let Event::Delivered { packet, .. } = event {
+            self.0.push((packet.from.port(), packet.ecn, packet.bytes.len()));
+        }
+    }
+}
+
+/// A listener at 5.0.0.1 and a sender; what arrived where, after a second.
+fn send(sends: Vec<(usize, Transmit)>) -> (World, Vec<(u16, Ecn, usize)>) {
+    let mut world = World::new(1);
+    let arrivals = Rc::new(RefCell::new(Arrivals::default()));
+    world.observe(Box::new(Rc::clone(&arrivals)));
+    world.host(world.internet(), Link::millis(1), |_, _, _| Sender::new(Vec::new()).deaf());
+    world.host(world.internet(), Link::millis(1), move |_, _, _| Sender::new(sends.clone()));
+    world.run_for(SECOND).unwrap();
+    let arrived = std::mem::take(&mut arrivals.borrow_mut().0);
+    (world, arrived)
+}
+
+fn to_listener(socket: SocketId) -> Transmit {
+    Transmit::datagram(socket, "5.0.0.1:4000".parse().unwrap())
+}
+
+#[test]
+fn segments_of_one_send_travel_as_single_datagrams_with_their_ecn() {
+    let ect0 = Transmit { ecn: Ecn::Ect0, ..to_listener(SECOND_SOCKET) };
+    let (_, arrived) = send(vec![(500, ect0), (500, ect0), (20, ect0), (500, to_listener(SocketId::MAIN))]);
+    let expected =
+        [(49152, Ecn::Ect0, 500), (49152, Ecn::Ect0, 500), (49152, Ecn::Ect0, 20), (4000, Ecn::NotCapable, 500)];
+    assert_eq!(arrived, expected);
+}
+
+#[test]
+fn a_datagram_with_a_low_hop_limit_does_not_cross_the_internet() {
+    let mut low = to_listener(SocketId::MAIN);
+    if let Via::Datagram { hop_limit, .. } = &mut low.via {
+        *hop_limit = Some(3);
+    }
+    let (world, arrived) = send(vec![(10, low), (10, to_listener(SocketId::MAIN))]);
+    assert_eq!((arrived.len(), world.counters().dropped(DropReason::HopLimit)), (1, 1));
+}
+
+#[test]
+fn what_has_no_socket_no_host_or_no_way_is_dropped_and_counted() {
+    let to = |to: &str| (10, Transmit::datagram(SocketId::MAIN, to.parse().unwrap()));
+    let unknown = (10, to_listener(SocketId(99)));
+    let (world, arrived) =
+        send(vec![to("5.0.0.1:4001"), to("9.9.9.9:9"), to("10.0.0.2:4000"), to("[::1]:4000"), unknown]);
+    let c = world.counters();
+    assert!(arrived.is_empty());
+    assert_eq!((c.dropped(DropReason::NoSocket), c.dropped(DropReason::NoRoute), c.unsendable), (1, 2, 2));
+}
+
+#[test]
+fn a_machine_that_sends_without_end_is_named_instead_of_looping() {
+    let mut world = World::new(1);
+    world.host(world.internet(), Link::PERFECT, |_, _, _| Sender::new(Vec::new()).deaf());
+    let mut runaway = Sender::new(vec![(1, to_listener(SocketId::MAIN))]);
+    runaway.runaway = true;
+    let mut one = Some(runaway);
+    world.host(world.internet(), Link::PERFECT, move |_, _, _| one.take().unwrap());
+    assert!(matches!(world.run_for(SECOND), Err(Stuck::Busy { host: 1, why: None, .. })));
+}
+
+#[test]
+fn machines_that_answer_each_other_over_links_without_delay_do_not_stop_the_clock_unnoticed() {
+    let mut world = World::new(1);
+    let a = world.host(world.internet(), Link::PERFECT, |_, _, _| EchoServer::new());
+    let to = world.addr(a);
+    let b = world.host(world.internet(), Link::PERFECT, move |now, _, s| EchoClient::new(now, to, s, (1, 40), SECOND));
+    world.run_for(SECOND).unwrap();
+    assert_eq!(world.machine(b).received().len(), 1);
+
+    // An echo to an echo server never ends.
+    let loud = world.host(world.internet(), Link::PERFECT, |_, _, _| EchoServer::new());
+    let from = world.addr(loud);
+    world.act(loud, |m, now| {
+        let input = Input::Datagrams {
+            socket: SocketId::MAIN,
+            from: to,
+            local: Some(from.ip()),
+            ecn: Ecn::NotCapable,
+            stride: 0,
+            bytes: &mut [1],
+        };
+        m.handle(now, input, &mut Outbox::with_capacity(0, 0));
+    });
+    assert!(matches!(world.run_for(SECOND), Err(Stuck::Livelock { .. })));
 }
