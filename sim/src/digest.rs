@@ -29,14 +29,34 @@ impl Digest {
     }
 
     /// Adds one event. Each kind begins with a number of its own and has a fixed length, but for a packet's bytes, which
-    /// follow their length: no two sequences of events give the same bytes.
+    /// follow their length: no two sequences of events give the same bytes. A packet's bytes count where they come from
+    /// or change; where it is delivered, its number stands for them.
     pub(crate) fn add(&mut self, at: Instant, event: &Event<'_>) {
         self.events += 1;
-        self.number(at.0);
+        let mut fields = Fields { bytes: [0; FIELDS * 8], used: 0 };
+        fields.number(at.0);
+        let payload = fields.event(event);
+        self.hasher.write(fields.bytes.get(..fields.used).unwrap_or_default());
+        self.hasher.write(payload);
+    }
+}
+
+/// Numbers that the longest event has: a packet that was sent or damaged, or translated.
+const FIELDS: usize = 8;
+
+/// An event's numbers, gathered so that the hasher is fed once.
+struct Fields {
+    bytes: [u8; FIELDS * 8],
+    used: usize,
+}
+
+impl Fields {
+    /// Takes the numbers of `event` and returns the bytes that belong to it beside them.
+    fn event<'a>(&mut self, event: &Event<'a>) -> &'a [u8] {
         match *event {
             Event::Sent { host, socket, packet } => {
                 self.head(0, host, u64::from(socket.0));
-                self.packet(packet);
+                return self.packet(packet);
             }
             Event::Delivered { host, socket, packet } => {
                 self.head(1, host, u64::from(socket.0));
@@ -52,7 +72,7 @@ impl Digest {
             }
             Event::Corrupted { place, packet } => {
                 self.place(4, place, 0);
-                self.packet(packet);
+                return self.packet(packet);
             }
             Event::Translated { net, before: (from, to), packet } => {
                 self.head(5, net, packet.id);
@@ -77,6 +97,7 @@ impl Digest {
             }
             Event::Unsendable { host, len } => self.head(14, host, len as u64),
         }
+        &[]
     }
 
     fn head(&mut self, kind: u8, who: usize, detail: u64) {
@@ -92,12 +113,12 @@ impl Digest {
         self.head(kind, who | is_net << 48, detail);
     }
 
-    fn packet(&mut self, packet: PacketView<'_>) {
+    fn packet<'a>(&mut self, packet: PacketView<'a>) -> &'a [u8] {
         self.number(packet.id);
         self.address(packet.from);
         self.address(packet.to);
         self.number(u64::from(packet.ecn.bits()) << 32 | packet.bytes.len() as u64);
-        self.hasher.write(packet.bytes);
+        packet.bytes
     }
 
     fn address(&mut self, address: SocketAddrV4) {
@@ -105,6 +126,8 @@ impl Digest {
     }
 
     fn number(&mut self, number: u64) {
-        self.hasher.write(&number.to_le_bytes());
+        let place = self.bytes.get_mut(self.used..self.used + 8).expect("no event has more numbers than FIELDS");
+        place.copy_from_slice(&number.to_le_bytes());
+        self.used += 8;
     }
 }

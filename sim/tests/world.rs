@@ -231,6 +231,18 @@ impl Observer for Arrivals {
     }
 }
 
+/// What the packets that arrived anywhere carried.
+#[derive(Default)]
+struct Payloads(Vec<Vec<u8>>);
+
+impl Observer for Payloads {
+    fn event(&mut self, _: Instant, event: &Event<'_>) {
+        if let Event::Delivered { packet, .. } = event {
+            self.0.push(packet.bytes.to_vec());
+        }
+    }
+}
+
 /// A listener at 5.0.0.1 and a sender; what arrived where, after a second.
 fn send(sends: Vec<(usize, Transmit)>) -> (World, Vec<(u16, Ecn, usize)>) {
     let mut world = World::new(1);
@@ -254,6 +266,20 @@ fn segments_of_one_send_travel_as_single_datagrams_with_their_ecn() {
     let expected =
         [(49152, Ecn::Ect0, 500), (49152, Ecn::Ect0, 500), (49152, Ecn::Ect0, 20), (4000, Ecn::NotCapable, 500)];
     assert_eq!(arrived, expected);
+}
+
+#[test]
+fn a_corrupted_packet_arrives_with_one_bit_flipped_and_its_copy_arrives_clean() {
+    let corrupt = Link::millis(1).both(|d| (d.corrupt, d.duplicate) = (Chance::ALWAYS, Chance::ALWAYS));
+    let mut world = World::new(1);
+    let seen = Rc::new(RefCell::new(Payloads::default()));
+    world.observe(Box::new(Rc::clone(&seen)));
+    world.host(world.internet(), Link::millis(1), |_, _, _| Sender::new(Vec::new()).deaf());
+    let sends = vec![(100, to_listener(SocketId::MAIN))];
+    world.host(world.internet(), corrupt, move |_, _, _| Sender::new(sends.clone()));
+    world.run_for(SECOND).unwrap();
+    let flipped = |bytes: &Vec<u8>| bytes.iter().map(|b| (b ^ 1).count_ones()).sum::<u32>();
+    assert_eq!(seen.borrow().0.iter().map(flipped).collect::<Vec<_>>(), [1, 0]);
 }
 
 #[test]
