@@ -6,21 +6,28 @@ extern crate alloc;
 #[cfg(any(test, feature = "arbitrary"))]
 extern crate std;
 
+pub mod client;
 pub mod command;
+pub mod config;
 mod entropy;
 pub mod event;
 mod group;
 pub mod ids;
+mod link;
 pub mod machine;
 pub mod outbox;
 mod path;
 mod relay;
+mod schedule;
 pub mod secure;
+pub mod server;
 pub mod time;
 mod transport;
 pub mod wire;
 
+pub use client::Client;
 pub use command::{Command, SendOptions, Target, To};
+pub use config::{ClientConfig, ConfigError, Limits, ServerConfig, Timers};
 pub use event::{
     ClientEvent, EndReason, JoinOutcome, LeaveReason, LoginFailure, Message, Path, RelayReason, ServerEvent,
 };
@@ -29,4 +36,5 @@ pub use machine::{
     Ecn, Entry, Input, Machine, Request, Room, SendFailure, SocketInput, StreamEnd, StreamInput, Tap, Wake,
 };
 pub use outbox::{Outbox, Transmit, Via};
+pub use server::{GroupOptions, Server};
 pub use time::{Duration, Instant};

@@ -46,6 +46,10 @@ pub(crate) struct RelayLimits {
     pub(crate) routes: usize,
 }
 
+/// The first packets on a route that are marked as such: the receiver may not have heard of the sender yet, and what
+/// tells it so can be sent beside them. Four outlast three losses in a row.
+const FRESH: u8 = 4;
+
 /// Why a session was not added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub(crate) enum SessionError {
@@ -88,6 +92,8 @@ pub(crate) struct Forward<'d> {
     pub(crate) to: SocketAddr,
     /// What to send, verbatim.
     pub(crate) inner: &'d [u8],
+    /// Among the first on its route: see [`FRESH`].
+    pub(crate) fresh: bool,
     /// The sender's datagram came from another address than the one set for it.
     pub(crate) moved: bool,
 }
@@ -151,6 +157,8 @@ struct Routes {
 struct Route {
     /// Of its receiver, or of the one that it had last.
     generation: u16,
+    /// How many packets still count as the first ones.
+    fresh: u8,
     to: Option<Receiver>,
 }
 
@@ -242,6 +250,11 @@ impl Forwarder {
         verdict
     }
 
+    /// Routes at present, both directions of a pair counted.
+    pub(crate) fn routes(&self) -> usize {
+        self.sessions.iter().flatten().map(|session| session.routes.live).sum()
+    }
+
     /// Datagrams refused so far, for that reason.
     pub(crate) fn refused(&self, why: Refusal) -> u64 {
         self.refused.get(why as usize).copied().unwrap_or_default()
@@ -263,10 +276,10 @@ impl Forwarder {
             return Err(Refusal::Forged);
         }
         sender.numbers.mark(number);
-        let receiver = sender.routes.get(wrap.handle).ok_or(Refusal::NoRoute)?;
+        let (receiver, fresh) = sender.routes.use_route(wrap.handle).ok_or(Refusal::NoRoute)?;
         let moved = from != sender.addr;
         let to = self.at(receiver.place).filter(|to| to.serial == receiver.serial).ok_or(Refusal::ReceiverGone)?;
-        Ok(Forward { from_session: wrap.session, to_session: to.id, to: to.addr, inner: wrap.inner, moved })
+        Ok(Forward { from_session: wrap.session, to_session: to.id, to: to.addr, inner: wrap.inner, fresh, moved })
     }
 
     fn session_mut(&mut self, session: u64) -> Option<&mut Session> {
@@ -291,7 +304,7 @@ impl Routes {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None if self.slots.len() < MAX_SLOTS => {
-                self.slots.push(Route { generation: 0, to: None });
+                self.slots.push(Route { generation: 0, fresh: 0, to: None });
                 self.slots.len().saturating_sub(1) as u16
             }
             None => return Err(RouteError::UsedUp),
@@ -299,6 +312,7 @@ impl Routes {
         let route = self.slots.get_mut(usize::from(slot)).ok_or(RouteError::UsedUp)?;
         route.generation = route.generation.saturating_add(1);
         route.to = Some(to);
+        route.fresh = FRESH;
         self.live = self.live.saturating_add(1);
         Ok(u32::from(slot) << 16 | u32::from(route.generation))
     }
@@ -316,9 +330,14 @@ impl Routes {
         true
     }
 
-    fn get(&self, handle: u32) -> Option<Receiver> {
+    /// Where a handle leads, and whether this is among the first packets that go there.
+    fn use_route(&mut self, handle: u32) -> Option<(Receiver, bool)> {
         let (slot, generation) = parts(handle);
-        self.slots.get(usize::from(slot)).filter(|route| route.generation == generation)?.to
+        let route = self.slots.get_mut(usize::from(slot)).filter(|route| route.generation == generation)?;
+        let to = route.to?;
+        let fresh = route.fresh > 0;
+        route.fresh = route.fresh.saturating_sub(1);
+        Some((to, fresh))
     }
 }
 

@@ -52,7 +52,7 @@ fn a_packet_is_forwarded_verbatim_to_the_address_of_its_receiver() {
     let (mut f, handle) = pair();
     let inner = packet(9);
     let datagram = wrapped(&key(1), 1, 0, handle, &inner);
-    let expected = Forward { from_session: 1, to_session: 2, to: addr(2), inner: &inner, moved: false };
+    let expected = Forward { from_session: 1, to_session: 2, to: addr(2), inner: &inner, fresh: true, moved: false };
     assert_eq!(f.admit(&datagram, addr(1)), Ok(expected));
     f.set_address(2, addr(7));
     let datagram = wrapped(&key(1), 1, 1, handle, &inner);
@@ -272,7 +272,9 @@ fn step(f: &mut Forwarder, m: &mut Model, op: Op) -> Result<(), TestCaseError> {
             let made = f.admit(&datagram, addr(s));
             match m.receiver(s, handle) {
                 Some(to) => {
-                    let all = Forward { from_session: s, to_session: to, to: addr(to), inner: &inner, moved: false };
+                    let fresh = made.is_ok_and(|forward| forward.fresh);
+                    let all =
+                        Forward { from_session: s, to_session: to, to: addr(to), inner: &inner, fresh, moved: false };
                     prop_assert_eq!(made, Ok(all));
                 }
                 None => prop_assert!(made.is_err()),

@@ -34,7 +34,7 @@ mod space;
 pub(crate) use crate::wire::frames::Scope;
 
 use crate::entropy::Rng;
-use crate::ids::GroupId;
+use crate::ids::{Channel, GroupId};
 use crate::machine::Ecn;
 use crate::time::{Duration, Instant};
 use crate::wire::buf::{Malformed, Writer};
@@ -149,6 +149,9 @@ pub(crate) enum Violation {
     /// A message larger than agreed.
     #[error("message too large")]
     TooLarge,
+    /// A key share of low order, a changed one, or one where there is nothing to share.
+    #[error("unusable key share")]
+    KeyShare,
 }
 
 impl From<FrameError> for Violation {
@@ -268,6 +271,12 @@ impl Transport {
         self.out.room()
     }
 
+    /// Whether a message of that length would be taken on this channel now. If not for want of room, [`Self::writable`]
+    /// tells when.
+    pub(crate) fn check_room(&mut self, channel: Channel, len: usize) -> Result<(), TransportSendError> {
+        self.out.check_room(channel, len)
+    }
+
     /// Queues a message whose number the caller gives: of a group's scope, where all receivers share the numbers. In a
     /// reliable scope the first number is its start and the others follow without a gap.
     pub(crate) fn send(
@@ -314,6 +323,12 @@ impl Transport {
     /// The next message, in the order in which they became ready. Its bytes replace `payload`'s.
     pub(crate) fn next_message(&mut self, payload: &mut Vec<u8>) -> Option<Delivery> {
         self.incoming.next_message(payload)
+    }
+
+    /// The next control message, in order; these never stand behind what the application has not taken. Its bytes replace
+    /// `payload`'s.
+    pub(crate) fn next_control(&mut self, payload: &mut Vec<u8>) -> bool {
+        self.incoming.next_control(payload)
     }
 
     /// How many messages became ready since this was last asked. An upper bound of what [`Self::next_message`] gives:

@@ -149,8 +149,6 @@ pub(crate) enum ToServer<'a> {
         /// As in its [`ToClient::PeerUp`].
         epoch: u64,
     },
-    /// The client's application closed the session.
-    Logout,
 }
 
 /// A pair's pre-shared key. Does not show in debug output.
@@ -332,7 +330,6 @@ const HOST_CANDIDATES: u8 = 0x82;
 const JOIN_PROCESSED: u8 = 0x83;
 const PATH_REPORT: u8 = 0x84;
 const REQUEST_PUNCH: u8 = 0x85;
-const LOGOUT: u8 = 0x86;
 
 impl<'a> ToServer<'a> {
     /// Appends the message to `w`. On failure `w` is as before.
@@ -375,7 +372,6 @@ impl<'a> ToServer<'a> {
                 w.u64(peer.raw())?;
                 w.varint(*epoch)
             }
-            Self::Logout => w.u8(LOGOUT),
         }
     }
 
@@ -386,7 +382,6 @@ impl<'a> ToServer<'a> {
             JOIN_PROCESSED => Self::JoinProcessed { group: read_group(r)?, member: read_peer(r)?, epoch: r.varint()? },
             PATH_REPORT => Self::PathReport { peer: read_peer(r)?, epoch: r.varint()?, path: read_path(r)? },
             REQUEST_PUNCH => Self::RequestPunch { peer: read_peer(r)?, epoch: r.varint()? },
-            LOGOUT => Self::Logout,
             _ => return Err(Malformed::Value),
         })
     }
@@ -568,7 +563,7 @@ mod tests {
 
     fn to_server(p: &Parts) -> ToServer<'_> {
         let (peer, group, epoch) = (PeerId::from_raw(p.ids[0]), GroupId::from_raw(p.ids[1]), p.epoch);
-        match p.kind % 6 {
+        match p.kind % 5 {
             0 => ToServer::Token { token: &p.short },
             1 => ToServer::HostCandidates { candidates: p.candidates },
             2 => ToServer::JoinProcessed { group, member: peer, epoch },
@@ -576,8 +571,7 @@ mod tests {
                 let bytes = [p.reason % 7, 1, 2, 3, 4];
                 ToServer::PathReport { peer, epoch, path: read_path(&mut Reader::new(&bytes)).unwrap() }
             }
-            4 => ToServer::RequestPunch { peer, epoch },
-            _ => ToServer::Logout,
+            _ => ToServer::RequestPunch { peer, epoch },
         }
     }
 
@@ -666,7 +660,10 @@ mod tests {
     fn nine_candidates_are_refused_and_an_unknown_family_too() {
         assert_eq!(ToServer::decode(&[HOST_CANDIDATES, 9]), Err(Malformed::Value));
         assert_eq!(ToServer::decode(&[HOST_CANDIDATES, 1, 5, 0, 0, 0, 0, 0, 0]), Err(Malformed::Value));
-        assert_eq!(ToServer::decode(&[HOST_CANDIDATES, 0]).map(|m| m == ToServer::Logout), Ok(false));
+        assert_eq!(
+            ToServer::decode(&[HOST_CANDIDATES, 0]),
+            Ok(ToServer::HostCandidates { candidates: Candidates::new() })
+        );
     }
 
     #[test]

@@ -83,6 +83,8 @@ pub(in crate::transport) struct Incoming {
     slab: Vec<Assembly>,
     free: Vec<u32>,
     ready: VecDeque<Ready>,
+    /// Control messages that are complete; the link's owner takes them apart from the application's.
+    control: VecDeque<Ready>,
     loose: VecDeque<Ready>,
     loose_bytes: usize,
     held: VecDeque<Ready>,
@@ -112,6 +114,7 @@ impl Incoming {
             slab: Vec::new(),
             free: Vec::new(),
             ready: VecDeque::new(),
+            control: VecDeque::new(),
             loose: VecDeque::new(),
             loose_bytes: 0,
             held: VecDeque::new(),
@@ -145,6 +148,15 @@ impl Incoming {
         let delivery = Delivery { scope: message.scope, direct: message.direct };
         self.taken(message, first_loose);
         Some(delivery)
+    }
+
+    /// The next control message.
+    pub(in crate::transport) fn next_control(&mut self, payload: &mut Vec<u8>) -> bool {
+        let Some(message) = self.control.pop_front() else { return false };
+        payload.clear();
+        payload.extend_from_slice(&message.bytes);
+        self.taken(message, false);
+        true
     }
 
     pub(in crate::transport) fn take_ready(&mut self) -> usize {
@@ -452,8 +464,13 @@ impl Incoming {
             let (name, bytes) = (scope.scope, assembly.take());
             self.release(slot);
             let order = self.next_order();
-            self.ready.push_back(Ready { order, scope: name, bytes, direct });
-            self.newly_ready = self.newly_ready.saturating_add(1);
+            let message = Ready { order, scope: name, bytes, direct };
+            if name == Scope::Control {
+                self.control.push_back(message);
+            } else {
+                self.ready.push_back(message);
+                self.newly_ready = self.newly_ready.saturating_add(1);
+            }
         }
     }
 

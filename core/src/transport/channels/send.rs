@@ -11,7 +11,7 @@ use super::super::space::{Carried, Piece, SentSpace};
 use super::super::{PathId, TransportConfig, TransportSendError};
 use super::pool::Pool;
 use super::receive::MAX_CONTROL_BYTES;
-use crate::ids::GroupId;
+use crate::ids::{Channel, GroupId, Reliability};
 use crate::wire::buf::{Writer, varint_len};
 use crate::wire::frames::{self, FRAGMENT_UNIT, MessageHead, Scope, ScopeFrame};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -160,6 +160,20 @@ impl Outgoing {
 
     pub(in crate::transport) fn room(&self) -> usize {
         self.send_buffer.saturating_sub(self.queued).saturating_sub(flow::MESSAGE_OVERHEAD as usize)
+    }
+
+    /// Whether [`Self::send`] would take a message of that length on this channel of a peer or a group.
+    pub(in crate::transport) fn check_room(&mut self, channel: Channel, len: usize) -> Result<(), TransportSendError> {
+        let reliable = channel.reliability() == Reliability::ReliableOrdered;
+        let max = if reliable { self.max_message } else { self.max_unreliable };
+        if len > max {
+            return Err(TransportSendError::TooLarge { max });
+        }
+        if reliable && len > self.room() {
+            self.wanted = Some(len);
+            return Err(TransportSendError::Full);
+        }
+        Ok(())
     }
 
     pub(in crate::transport) fn writable(&mut self) -> bool {

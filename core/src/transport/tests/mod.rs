@@ -131,6 +131,9 @@ impl Pair {
                 let Some(delivery) = self.ends[n].next_message(&mut payload) else { break };
                 self.got[n].push((delivery.scope, payload.clone()));
             }
+            while self.ends[n].next_control(&mut payload) {
+                self.got[n].push((Scope::Control, payload.clone()));
+            }
         }
     }
 

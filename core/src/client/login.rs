@@ -1,0 +1,122 @@
+//! Logging in: one request, the same bytes each time, repeated until the reply comes or the time is over.
+
+use crate::config::{ClientConfig, check_suites};
+use crate::entropy::Entropy;
+use crate::event::LoginFailure;
+use crate::ids::SocketId;
+use crate::link::{DATAGRAM, RelayLeg};
+use crate::machine::Wake;
+use crate::outbox::{Outbox, Transmit};
+use crate::secure::{ClientLogin, Crypto, LoginError, LoginReply, RelayKey, Secret, SessionKey};
+use crate::time::{Duration, Instant};
+use crate::wire::login::{Hello, Refusal, SuiteList};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// The version of the protocol that this code speaks.
+pub(crate) const VERSION: u16 = 1;
+
+/// The first repetition of the request comes after so long: thrice a usual round trip.
+const FIRST_REPEAT: Duration = Duration::from_millis(150);
+
+/// Later ones double up to this.
+const LONGEST_REPEAT: Duration = Duration::from_millis(1_200);
+
+/// The round-trip time that is assumed when repetition made the measured one ambiguous (RFC 9002 §6.2.2).
+const ASSUMED_RTT: Duration = Duration::from_millis(333);
+
+pub(super) struct Login {
+    exchange: ClientLogin,
+    key: Option<SessionKey>,
+    next: Instant,
+    repeat: Duration,
+    deadline: Instant,
+    sent: u32,
+    last_sent: Instant,
+}
+
+/// What a reply came to.
+pub(super) enum LoginStep {
+    /// Not a valid reply.
+    Ignore,
+    Failed(LoginFailure),
+    Done(Box<Start>),
+}
+
+/// What a session starts with.
+pub(super) struct Start {
+    pub(super) leg: RelayLeg,
+    pub(super) crypto: Arc<dyn Crypto>,
+    pub(super) secret: Secret,
+    pub(super) key: SessionKey,
+    pub(super) rtt: Duration,
+}
+
+/// The time for logging in is over.
+pub(super) struct TimedOut;
+
+impl Login {
+    pub(super) fn new(now: Instant, config: &ClientConfig, entropy: &mut Entropy) -> Result<Self, LoginError> {
+        debug_assert!(check_suites(&config.suites).is_ok());
+        let key = SessionKey::new(entropy.keys());
+        let ids: Vec<u8> = config.suites.iter().map(|s| s.id()).collect();
+        let suites = SuiteList::new(&ids).ok_or(LoginError::Suite)?;
+        let hello = Hello { version: VERSION, app: config.app, suites };
+        Ok(Self {
+            exchange: ClientLogin::new(entropy.keys(), &key, &config.server_key, &hello)?,
+            key: Some(key),
+            next: now,
+            repeat: FIRST_REPEAT,
+            deadline: now + config.timers.handshake,
+            sent: 0,
+            last_sent: now,
+        })
+    }
+
+    pub(super) fn transmit(&mut self, now: Instant, config: &ClientConfig, out: &mut Outbox) -> Result<(), TimedOut> {
+        if now >= self.deadline {
+            return Err(TimedOut);
+        }
+        if now < self.next {
+            return Ok(());
+        }
+        let request = self.exchange.request();
+        let Some(space) = out.reserve(request.len().max(DATAGRAM)) else { return Ok(()) };
+        space[..request.len()].copy_from_slice(request);
+        out.commit(request.len(), Transmit::datagram(SocketId::MAIN, config.server));
+        self.sent += 1;
+        self.last_sent = now;
+        self.next = now + self.repeat;
+        self.repeat = (self.repeat * 2).min(LONGEST_REPEAT);
+        Ok(())
+    }
+
+    pub(super) fn read(&mut self, now: Instant, datagram: &mut [u8], config: &ClientConfig) -> LoginStep {
+        let (session, suite, secrets) = match self.exchange.read(datagram) {
+            Err(_) => return LoginStep::Ignore,
+            Ok(LoginReply::Refused(refusal)) => return LoginStep::Failed(failure(refusal)),
+            Ok(LoginReply::Accepted { session, suite, secrets }) => (session, suite, secrets),
+        };
+        let crypto = config.suites.iter().find(|s| s.id() == suite).cloned();
+        let (Some(crypto), Some(key)) = (crypto, self.key.take()) else {
+            return LoginStep::Failed(LoginFailure::Suite);
+        };
+        let rtt = if self.sent == 1 { now.since(self.last_sent) } else { ASSUMED_RTT };
+        let leg = RelayLeg { session, key: RelayKey::from_secret(&secrets.relay), number: 0, server: config.server };
+        LoginStep::Done(Box::new(Start { leg, crypto, secret: secrets.link, key, rtt }))
+    }
+
+    pub(super) fn wake(&self) -> (Instant, Wake) {
+        (self.next.min(self.deadline), Wake::Probe)
+    }
+}
+
+fn failure(refusal: Refusal) -> LoginFailure {
+    match refusal {
+        Refusal::Version { server } => LoginFailure::Version { server },
+        Refusal::Application => LoginFailure::Application,
+        Refusal::Suite => LoginFailure::Suite,
+        Refusal::Full => LoginFailure::ServerFull,
+    }
+}

@@ -1,0 +1,398 @@
+//! A client: one link to the server, one to every peer, and what its application sees of the groups.
+//!
+//! It first logs in ([`login`]), then lives as a [`session`]. This file is the front door: every call is recorded by the
+//! tap, then handed to whichever of the two is current.
+
+mod login;
+mod queue;
+mod session;
+mod stash;
+
+use crate::command::{Command, SendOptions, To};
+use crate::config::{self, ClientConfig, ConfigError};
+use crate::entropy::Entropy;
+use crate::event::{ClientEvent, EndReason, LoginFailure, Path};
+use crate::ids::{Channel, GroupId, PeerId, SocketId};
+use crate::machine::{Entry, Input, Machine, Request, SocketInput, Tap, Wake};
+use crate::outbox::Outbox;
+use crate::time::{Duration, Instant};
+use crate::wire::control::{MAX_CANDIDATES, MAX_TOKEN};
+use crate::wire::header::{self, Kind};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+pub(crate) use login::VERSION;
+use login::{Login, LoginStep};
+use queue::{Queue, Queued};
+use session::Session;
+pub(crate) use session::{send_error, transport_config};
+use thiserror::Error;
+
+/// A client. See the module's text and [`Machine`].
+pub struct Client {
+    config: ClientConfig,
+    entropy: Entropy,
+    phase: Phase,
+    queue: Queue,
+    /// This host's addresses, with the main socket's port: what peers on the same network may try.
+    local: Local,
+    counters: ClientCounters,
+    tap: Option<Box<dyn Tap>>,
+}
+
+enum Phase {
+    LoggingIn(Box<Login>),
+    Online(Box<Session>),
+    /// Over but for a last packet that says so.
+    Closing(Box<Session>),
+    Over,
+}
+
+/// Where this host can be reached on its own network.
+#[derive(Default)]
+struct Local {
+    port: u16,
+    bound: Option<IpAddr>,
+    interfaces: Vec<IpAddr>,
+}
+
+impl Local {
+    fn candidates(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let port = self.port;
+        let listed = self.bound.iter().chain(&self.interfaces);
+        listed
+            .filter(move |ip| port != 0 && !ip.is_loopback() && !ip.is_unspecified())
+            .map(move |ip| SocketAddr::new(*ip, port))
+    }
+}
+
+/// What a client did not use of what came in, by cause. Datagrams each, since construction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ClientCounters {
+    /// Not of this protocol, or for nobody here.
+    pub unknown: u64,
+    /// Claimed by a link but not authentic: forged, damaged, replayed, or sealed with an erased key.
+    pub unopened: u64,
+    /// From a peer that broke the protocol; its link is dead from then on.
+    pub violations: u64,
+    /// Held because they outran the join that names their sender.
+    pub held: u64,
+}
+
+/// What became of a send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sent {
+    /// How many receivers the message is on its way to.
+    pub receivers: usize,
+}
+
+/// Why a send was refused. Nothing was sent to anyone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The link to this peer has no room now; a `Writable` event follows.
+    #[error("no room on the link to {to:?}")]
+    Full {
+        /// Which.
+        to: PeerId,
+    },
+    /// No such peer or group here: it left, or never was.
+    #[error("no such peer or group")]
+    Gone,
+    /// Too long for this channel.
+    #[error("at most {max} bytes fit one message on this channel")]
+    TooLarge {
+        /// The most that fits, bytes.
+        max: usize,
+    },
+}
+
+/// Why a [`Command`] was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
+pub enum ClientCommandError {
+    /// It is for a server.
+    #[error("a client cannot do that, only a server")]
+    ServerOnly,
+    /// It was a send.
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
+/// One peer as a client sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PeerView {
+    /// Which.
+    pub id: PeerId,
+    /// How traffic with it goes.
+    pub path: Path,
+    /// Smoothed round-trip time by the relay.
+    pub relay_rtt: Option<Duration>,
+    /// Smoothed round-trip time of the direct path, if there is one.
+    pub direct_rtt: Option<Duration>,
+    /// Whether the link's keys are forward secret already (one round trip after the pair was formed).
+    pub forward_secret: bool,
+}
+
+impl Client {
+    /// A client that begins to log in at once.
+    pub fn new(now: Instant, config: ClientConfig) -> Result<Self, ConfigError> {
+        config::check_suites(&config.suites)?;
+        config::check_limits(&config.limits)?;
+        if config.token.len() > MAX_TOKEN {
+            return Err(ConfigError::TokenTooLong { len: config.token.len(), max: MAX_TOKEN });
+        }
+        let mut entropy = Entropy::new(&config.seed);
+        let login = Login::new(now, &config, &mut entropy).map_err(|_| ConfigError::ServerKey)?;
+        let mut config = config;
+        // The streams hold it from here on; what they drew cannot be drawn again from anything left in memory.
+        zeroize::Zeroize::zeroize(&mut config.seed);
+        Ok(Self {
+            config,
+            entropy,
+            phase: Phase::LoggingIn(Box::new(login)),
+            queue: Queue::default(),
+            local: Local::default(),
+            counters: ClientCounters::default(),
+            tap: None,
+        })
+    }
+
+    /// Sends a message to a peer, a group or the server. To a group, reliable sends are all-or-nothing.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        to: impl Into<To>,
+        channel: Channel,
+        bytes: &[u8],
+        options: SendOptions,
+    ) -> Result<Sent, SendError> {
+        let to = to.into();
+        self.record(now, Entry::Send { to, channel, bytes, options });
+        let max = self.config.limits.max_message;
+        let Phase::Online(session) = &mut self.phase else { return Err(SendError::Gone) };
+        match to {
+            To::Peer(peer) => session.send_peer(now, peer, channel, bytes, max),
+            To::Group(group) => {
+                let sent = session.send_group(now, group, channel, bytes, max)?;
+                if options.loopback {
+                    self.queue.push(Queued::Loopback { group, channel, bytes: bytes.into() });
+                }
+                Ok(sent)
+            }
+        }
+    }
+
+    /// Logs out. The session is over at once; the server is told.
+    pub fn disconnect(&mut self, now: Instant) {
+        self.record(now, Entry::Command(&Command::Disconnect { client: PeerId::SERVER }));
+        self.end(EndReason::Local);
+    }
+
+    /// Does what `command` says, by the typed method for it.
+    pub fn execute(&mut self, now: Instant, command: &Command) -> Result<(), ClientCommandError> {
+        match command {
+            Command::Send { to, channel, bytes, options } => {
+                self.send(now, *to, *channel, bytes, *options)?;
+                Ok(())
+            }
+            Command::Disconnect { .. } => {
+                self.disconnect(now);
+                Ok(())
+            }
+            _ => Err(ClientCommandError::ServerOnly),
+        }
+    }
+
+    /// The next thing that the application should know. A message's bytes are put into `payload`, which is cleared first.
+    pub fn poll_event(&mut self, now: Instant, payload: &mut Vec<u8>) -> Option<ClientEvent> {
+        self.record(now, Entry::PollEvent);
+        payload.clear();
+        loop {
+            let entry = self.queue.pop()?;
+            if let Queued::Event(event) = entry {
+                if let (ClientEvent::LoggedIn { .. }, Phase::Online(session)) = (&event, &mut self.phase) {
+                    session.open_server(&mut self.queue);
+                }
+                return Some(event);
+            }
+            let Phase::Online(session) = &mut self.phase else { continue };
+            if let Some(event) = session.poll(now, entry, payload, &mut self.queue) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// Whether [`Self::poll_event`] has something. Not part of [`Machine::wake`]: a driver cannot poll events, and one whose
+    /// application does not would spin.
+    pub fn has_events(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// This client's id, once it is logged in.
+    pub fn id(&self) -> Option<PeerId> {
+        self.session().and_then(Session::me)
+    }
+
+    /// Its peers: everyone with whom it shares a group.
+    pub fn peers(&self) -> impl Iterator<Item = PeerView> + '_ {
+        self.session().into_iter().flat_map(Session::peers)
+    }
+
+    /// The members of a group, this client included; nobody if it is in no such group.
+    pub fn members(&self, group: GroupId) -> impl Iterator<Item = PeerId> + '_ {
+        self.session().into_iter().flat_map(move |s| s.members(group))
+    }
+
+    /// Smoothed round-trip time to the server.
+    pub fn server_rtt(&self) -> Option<Duration> {
+        self.session().and_then(Session::server_rtt)
+    }
+
+    /// What came in and was not used.
+    pub fn counters(&self) -> ClientCounters {
+        self.counters
+    }
+
+    fn session(&self) -> Option<&Session> {
+        if let Phase::Online(session) = &self.phase { Some(session) } else { None }
+    }
+
+    fn record(&mut self, now: Instant, entry: Entry<'_>) {
+        if let Some(tap) = &mut self.tap {
+            tap.record(now, entry);
+        }
+    }
+
+    fn end(&mut self, why: EndReason) {
+        match core::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Over | Phase::Closing(_) => {}
+            Phase::LoggingIn(_) => self.queue.push(Queued::Event(ClientEvent::LoginFailed(LoginFailure::NoAnswer))),
+            Phase::Online(session) if session.me().is_none() => {
+                self.queue.push(Queued::Event(ClientEvent::LoginFailed(LoginFailure::NoAnswer)));
+            }
+            Phase::Online(session) => {
+                self.queue.push(Queued::Event(ClientEvent::Ended(why)));
+                if why != EndReason::Remote {
+                    self.phase = Phase::Closing(session);
+                }
+            }
+        }
+    }
+
+    fn fail_login(&mut self, why: LoginFailure) {
+        self.phase = Phase::Over;
+        self.queue.push(Queued::Event(ClientEvent::LoginFailed(why)));
+    }
+
+    fn datagram(&mut self, now: Instant, from: SocketAddr, ecn: crate::machine::Ecn, datagram: &mut [u8]) {
+        match (header::classify(datagram), &mut self.phase) {
+            (Some(Kind::LoginReply), Phase::LoggingIn(login)) => match login.read(now, datagram, &self.config) {
+                LoginStep::Ignore => self.counters.unknown += 1,
+                LoginStep::Failed(why) => self.fail_login(why),
+                LoginStep::Done(start) => {
+                    let session = Session::new(now, &self.config, &mut self.entropy, *start, self.local.candidates());
+                    self.phase = Phase::Online(Box::new(session));
+                }
+            },
+            (Some(Kind::Short { cid }), Phase::Online(session)) => {
+                session.datagram(now, cid, from, ecn, datagram, &mut self.queue, &mut self.counters, &mut self.entropy);
+                self.settle(now);
+            }
+            _ => self.counters.unknown += 1,
+        }
+    }
+
+    /// Ends the session if it ended itself.
+    fn settle(&mut self, now: Instant) {
+        let Phase::Online(session) = &mut self.phase else { return };
+        if let Some(failure) = session.refused() {
+            self.fail_login(failure);
+        } else if let Some(why) = session.over(now) {
+            self.end(why);
+        }
+    }
+}
+
+impl Machine for Client {
+    fn handle(&mut self, now: Instant, input: Input<'_>, out: &mut Outbox) {
+        if let Some(tap) = &mut self.tap {
+            tap.record(now, Entry::Input { input: &input, room: out.state() });
+        }
+        match input {
+            Input::Datagrams { socket: SocketId::MAIN, from, ecn, stride, bytes, .. } => {
+                let stride = if stride == 0 { bytes.len().max(1) } else { stride };
+                for datagram in bytes.chunks_mut(stride) {
+                    self.datagram(now, from, ecn, datagram);
+                }
+            }
+            Input::Socket(SocketId::MAIN, SocketInput::Opened { local, .. }) => {
+                self.local.port = local.port();
+                self.local.bound = Some(local.ip());
+                self.tell_local(now);
+            }
+            Input::Interfaces(list) => {
+                self.local.interfaces.clear();
+                self.local.interfaces.extend(list.iter().take(MAX_CANDIDATES));
+                self.tell_local(now);
+            }
+            Input::Entropy(fresh) => self.entropy.keys().mix(fresh),
+            // Nothing else concerns a client whose legs are all UDP; loss recovery covers a send that failed.
+            Input::Datagrams { .. }
+            | Input::Wake
+            | Input::Socket(..)
+            | Input::Stream(..)
+            | Input::SendFailed { .. }
+            | Input::PortMapped { .. }
+            | Input::UnixTime(_) => {}
+        }
+        self.settle(now);
+    }
+
+    fn transmit(&mut self, now: Instant, out: &mut Outbox) {
+        self.record(now, Entry::Transmit(out.state()));
+        match &mut self.phase {
+            Phase::LoggingIn(login) => {
+                if login.transmit(now, &self.config, out).is_err() {
+                    self.fail_login(LoginFailure::NoAnswer);
+                }
+            }
+            Phase::Online(session) => {
+                session.transmit(now, &mut self.queue, out);
+                self.settle(now);
+            }
+            Phase::Closing(session) => {
+                if session.close(now, out) {
+                    self.phase = Phase::Over;
+                }
+            }
+            Phase::Over => {}
+        }
+    }
+
+    fn request(&mut self) -> Option<Request> {
+        self.record(Instant::ZERO, Entry::PollRequest);
+        None
+    }
+
+    fn wake(&self) -> Option<(Instant, Wake)> {
+        match &self.phase {
+            Phase::LoggingIn(login) => Some(login.wake()),
+            Phase::Online(session) => session.wake(),
+            Phase::Closing(_) => Some((Instant::ZERO, Wake::Now)),
+            Phase::Over => None,
+        }
+    }
+
+    fn tap(&mut self, tap: Option<Box<dyn Tap>>) {
+        self.tap = tap;
+    }
+}
+
+impl Client {
+    fn tell_local(&mut self, now: Instant) {
+        if let Phase::Online(session) = &mut self.phase {
+            session.tell_local(now, self.local.candidates());
+        }
+    }
+}

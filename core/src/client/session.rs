@@ -1,0 +1,638 @@
+//! A client that is logged in: its link to the server, its links to peers, its view of the groups.
+//!
+//! Control messages from the server are applied in order as they arrive: they make and end links and queue events. What
+//! has to wait for the application happens when it polls: a join counts as processed then, and only then do its member's
+//! messages pass the gates of the transport, so that none can overtake it.
+
+use super::login::Start;
+use super::queue::{Queue, Queued};
+use super::stash::{Stash, connection_id};
+use super::{ClientCounters, PeerView, SendError, Sent};
+use crate::config::{ClientConfig, Limits, Timers};
+use crate::entropy::{Entropy, SeededState};
+use crate::event::{ClientEvent, EndReason, LeaveReason, LoginFailure, Message, Path, RelayReason};
+use crate::group::client::{MAX_MEMBERSHIPS, View};
+use crate::ids::{Channel, GroupId, PeerId};
+use crate::link::{
+    CLOSE_LOCAL, CLOSE_TIMED_OUT, CLOSE_VIOLATION, Link, Punched, RELAYED_PAYLOAD, RelayLeg, Route, Unusable,
+};
+use crate::machine::{Ecn, Wake};
+use crate::outbox::Outbox;
+use crate::path::{Punch, PunchConfig, Verdict};
+use crate::schedule::Schedule;
+use crate::secure::{Crypto, PairContext, Protection, Role, SessionKey, pair_secret};
+use crate::time::{Duration, Instant};
+use crate::transport::{DIRECT, MAIN, PathId, Scope, Transport, TransportConfig, TransportSendError};
+use crate::wire::buf::Writer;
+use crate::wire::control::{Candidates, MAX_LEN, Psk, ToClient, ToServer};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use hashbrown::HashMap;
+
+/// The server link's place in the schedule; peers follow from 1.
+const SERVER_SLOT: u32 = 0;
+
+pub(super) struct Session {
+    me: Option<PeerId>,
+    app: u64,
+    key: SessionKey,
+    server: Link,
+    leg: RelayLeg,
+    /// Since the server's application let this client in.
+    view: Option<View>,
+    peers: Vec<Option<Peer>>,
+    by_id: BTreeMap<PeerId, u32>,
+    by_cid: HashMap<u64, (u32, PathId), SeededState>,
+    schedule: Schedule<Wake>,
+    stash: Stash,
+    suites: Vec<Arc<dyn Crypto>>,
+    transport: TransportConfig,
+    timers: Timers,
+    /// What this client's peers see of it.
+    user_data: Box<[u8]>,
+    refused: Option<LoginFailure>,
+    over: Option<EndReason>,
+    /// Reused for control messages, in and out.
+    control: Vec<u8>,
+}
+
+struct Peer {
+    id: PeerId,
+    epoch: u64,
+    /// How the server calls it in this client's wraps.
+    handle: u32,
+    link: Link,
+    user_data: Box<[u8]>,
+    /// As last told to the server and the application.
+    verdict: Verdict,
+    /// It broke the protocol: nothing of it is read any more.
+    dead: bool,
+}
+
+impl Session {
+    pub(super) fn new(
+        now: Instant,
+        config: &ClientConfig,
+        entropy: &mut Entropy,
+        start: Start,
+        local: impl Iterator<Item = SocketAddr>,
+    ) -> Self {
+        let Start { leg, crypto, secret, key, rtt } = start;
+        let transport = transport_config(&config.limits);
+        let mut protection = Protection::new(crypto, &secret, Role::Initiator);
+        protection.set_cid_out(MAIN, leg.session);
+        let engine = Transport::new(now, &transport, entropy.stream("server link", 0), rtt, crate::link::PAYLOAD);
+        let server = Link::with_server(now, protection, engine, Some(config.timers.server_keepalive));
+        let mut by_cid = HashMap::with_hasher(entropy.hasher("client connection ids"));
+        by_cid.insert(server.protection().cid_in(MAIN), (SERVER_SLOT, MAIN));
+        let mut session = Self {
+            me: None,
+            app: config.app,
+            key,
+            server,
+            leg,
+            view: None,
+            peers: Vec::new(),
+            by_id: BTreeMap::new(),
+            by_cid,
+            schedule: Schedule::new(),
+            stash: Stash::default(),
+            suites: config.suites.clone(),
+            transport,
+            timers: config.timers.clone(),
+            user_data: Box::default(),
+            refused: None,
+            over: None,
+            control: vec![0; MAX_LEN],
+        };
+        session.tell_local(now, local);
+        session.tell(now, &ToServer::Token { token: &config.token });
+        session
+    }
+
+    // ---- queries
+
+    pub(super) fn me(&self) -> Option<PeerId> {
+        self.me
+    }
+
+    /// The login was turned down.
+    pub(super) fn refused(&mut self) -> Option<LoginFailure> {
+        self.refused.take()
+    }
+
+    /// The session ended, for this reason.
+    pub(super) fn over(&self, now: Instant) -> Option<EndReason> {
+        let silent = now.since(self.server.last_received()) >= self.timers.session_idle;
+        let closed = self.server.closed().map(|_| EndReason::Remote);
+        self.over.or(closed).or(silent.then_some(EndReason::TimedOut))
+    }
+
+    pub(super) fn server_rtt(&self) -> Option<Duration> {
+        self.server.transport_ref().rtt(MAIN)
+    }
+
+    pub(super) fn members(&self, group: GroupId) -> impl Iterator<Item = PeerId> + '_ {
+        self.view.iter().flat_map(move |view| view.members(group))
+    }
+
+    pub(super) fn peers(&self) -> impl Iterator<Item = PeerView> + '_ {
+        self.by_id.values().filter_map(|slot| self.peer(*slot)).map(|p| PeerView {
+            id: p.id,
+            path: path_of(p),
+            relay_rtt: p.link.transport_ref().rtt(MAIN),
+            direct_rtt: p.link.transport_ref().rtt(DIRECT),
+            forward_secret: p.link.protection().sending_generation() > 0,
+        })
+    }
+
+    fn peer(&self, slot: u32) -> Option<&Peer> {
+        self.peers.get(slot.checked_sub(1)? as usize)?.as_ref()
+    }
+
+    // ---- the application sends
+
+    pub(super) fn send_peer(
+        &mut self,
+        now: Instant,
+        to: PeerId,
+        channel: Channel,
+        bytes: &[u8],
+        max: usize,
+    ) -> Result<Sent, SendError> {
+        check_len(bytes, max)?;
+        let slot = if to.is_server() { SERVER_SLOT } else { *self.by_id.get(&to).ok_or(SendError::Gone)? };
+        if to.is_server() && self.me.is_none() {
+            return Err(SendError::Gone);
+        }
+        let link = link_mut(&mut self.server, &mut self.peers, slot).ok_or(SendError::Gone)?;
+        let sent = link.transport().send_next(now, Scope::Peer(channel), bytes);
+        self.refresh(slot);
+        sent.map_err(|e| send_error(e, to))?;
+        Ok(Sent { receivers: 1 })
+    }
+
+    pub(super) fn send_group(
+        &mut self,
+        now: Instant,
+        group: GroupId,
+        channel: Channel,
+        bytes: &[u8],
+        max: usize,
+    ) -> Result<Sent, SendError> {
+        check_len(bytes, max)?;
+        let view = self.view.as_mut().filter(|v| v.is_in(group)).ok_or(SendError::Gone)?;
+        // All or nothing: every link is asked before the first takes the message.
+        for member in view.peers(group) {
+            if let Some(slot) = self.by_id.get(&member)
+                && let Some(link) = link_mut(&mut self.server, &mut self.peers, *slot)
+            {
+                link.transport().check_room(channel, bytes.len()).map_err(|e| send_error(e, member))?;
+            }
+        }
+        let seq = view.take_seq(group, channel).ok_or(SendError::Gone)?;
+        let mut receivers = 0;
+        for member in view.peers(group) {
+            let (Some(slot), Some(epoch)) = (self.by_id.get(&member), view.scope_epoch(group, member)) else {
+                continue;
+            };
+            let Some(link) = link_mut(&mut self.server, &mut self.peers, *slot) else { continue };
+            let sent = link.transport().send(now, Scope::Group(group, epoch, channel), seq, bytes);
+            debug_assert!(sent.is_ok(), "there was room a moment ago");
+            receivers += usize::from(sent.is_ok());
+            self.schedule.set(*slot, link.wake());
+        }
+        Ok(Sent { receivers })
+    }
+
+    // ---- the application polls
+
+    /// The login event was polled: messages of the server's application may follow.
+    pub(super) fn open_server(&mut self, queue: &mut Queue) {
+        self.server.transport().open_peer();
+        self.announce(SERVER_SLOT, queue);
+        self.refresh(SERVER_SLOT);
+    }
+
+    /// What a queued mark stands for, if it still stands for anything.
+    pub(super) fn poll(
+        &mut self,
+        now: Instant,
+        entry: Queued,
+        payload: &mut Vec<u8>,
+        queue: &mut Queue,
+    ) -> Option<ClientEvent> {
+        match entry {
+            Queued::Event(event) => Some(event),
+            Queued::Joined { group, member, epoch, user_data, message } => {
+                self.processed(now, group, member, epoch, queue);
+                Some(ClientEvent::MemberJoined { group, member, user_data, message })
+            }
+            Queued::Message(from) => {
+                let slot = if from.is_server() { SERVER_SLOT } else { *self.by_id.get(&from)? };
+                let link = link_mut(&mut self.server, &mut self.peers, slot)?;
+                let delivery = link.transport().next_message(payload);
+                self.refresh(slot);
+                let delivery = delivery?;
+                let (group, channel) = match delivery.scope {
+                    Scope::Peer(channel) => (None, channel),
+                    Scope::Group(group, _, channel) => (Some(group), channel),
+                    Scope::Control => return None,
+                };
+                let direct = delivery.direct || from.is_server();
+                Some(ClientEvent::Message(Message { from, group, channel, direct }))
+            }
+            Queued::Loopback { group, channel, bytes } => {
+                let from = self.me?;
+                payload.extend_from_slice(&bytes);
+                self.view.as_ref().filter(|v| v.is_in(group))?;
+                Some(ClientEvent::Message(Message { from, group: Some(group), channel, direct: true }))
+            }
+            Queued::Path(peer) => {
+                let peer = self.peer(*self.by_id.get(&peer)?)?;
+                Some(ClientEvent::PathChanged { peer: peer.id, path: path_of(peer) })
+            }
+            Queued::Writable(to) => Some(ClientEvent::Writable { to }),
+        }
+    }
+
+    /// A join was polled: the gates open for its member, and the server is told.
+    fn processed(&mut self, now: Instant, group: GroupId, member: PeerId, epoch: u64, queue: &mut Queue) {
+        self.tell(now, &ToServer::JoinProcessed { group, member, epoch });
+        let Some(slot) = self.by_id.get(&member).copied() else { return };
+        let Some(link) = link_mut(&mut self.server, &mut self.peers, slot) else { return };
+        link.transport().open_peer();
+        link.transport().open_group(group, epoch);
+        self.announce(slot, queue);
+        self.refresh(slot);
+    }
+
+    // ---- datagrams
+
+    #[expect(clippy::too_many_arguments, reason = "what a datagram comes with, and where its effects go")]
+    pub(super) fn datagram(
+        &mut self,
+        now: Instant,
+        cid: u64,
+        from: SocketAddr,
+        ecn: Ecn,
+        datagram: &mut [u8],
+        queue: &mut Queue,
+        counters: &mut ClientCounters,
+        entropy: &mut Entropy,
+    ) {
+        match self.by_cid.get(&cid).copied() {
+            Some((SERVER_SLOT, path)) => {
+                match self.server.receive(now, path, from, ecn, datagram) {
+                    Ok(()) => {}
+                    Err(Unusable::Sealed(_)) => counters.unopened += 1,
+                    Err(Unusable::Violation(_)) => self.break_off(counters),
+                }
+                self.drain_control(now, queue, counters, entropy);
+                self.announce(SERVER_SLOT, queue);
+                self.refresh(SERVER_SLOT);
+            }
+            Some((slot, path)) => self.from_peer(now, slot, path, from, ecn, datagram, queue, counters),
+            None if from == self.leg.server => {
+                counters.held += 1;
+                self.stash.hold(now, datagram);
+            }
+            None => counters.unknown += 1,
+        }
+    }
+
+    fn break_off(&mut self, counters: &mut ClientCounters) {
+        counters.violations += 1;
+        self.over = Some(EndReason::Violation);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a datagram comes with, and where its effects go")]
+    fn from_peer(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        path: PathId,
+        from: SocketAddr,
+        ecn: Ecn,
+        datagram: &mut [u8],
+        queue: &mut Queue,
+        counters: &mut ClientCounters,
+    ) {
+        let Some(Some(peer)) = self.peers.get_mut(slot as usize - 1) else { return };
+        if peer.dead {
+            counters.unopened += 1;
+            return;
+        }
+        match peer.link.receive(now, path, from, ecn, datagram) {
+            Ok(()) => {}
+            Err(Unusable::Sealed(_)) => counters.unopened += 1,
+            Err(Unusable::Violation(_)) => {
+                counters.violations += 1;
+                peer.dead = true;
+            }
+        }
+        self.after(now, slot, queue);
+    }
+
+    /// Marks what became ready on a link, hears its puncher, and sets its time anew.
+    fn after(&mut self, now: Instant, slot: u32, queue: &mut Queue) {
+        self.announce(slot, queue);
+        self.hear_punch(now, slot, queue);
+        self.refresh(slot);
+    }
+
+    fn announce(&mut self, slot: u32, queue: &mut Queue) {
+        let id = if slot == SERVER_SLOT { Some(PeerId::SERVER) } else { self.peer(slot).map(|p| p.id) };
+        let (Some(id), Some(link)) = (id, link_mut(&mut self.server, &mut self.peers, slot)) else { return };
+        for _ in 0..link.transport().take_ready() {
+            queue.push(Queued::Message(id));
+        }
+        if link.transport().writable() {
+            queue.push(Queued::Writable(id));
+        }
+    }
+
+    fn hear_punch(&mut self, now: Instant, slot: u32, queue: &mut Queue) {
+        let keepalive = self.timers.direct_keepalive;
+        while let Some(Some(peer)) = self.peers.get_mut((slot as usize).wrapping_sub(1)) {
+            let (id, epoch) = (peer.id, peer.epoch);
+            let message = match peer.link.poll_punch(now, keepalive) {
+                None => return,
+                Some(Punched::WantsRestart) => ToServer::RequestPunch { peer: id, epoch },
+                Some(Punched::Verdict(verdict)) => {
+                    peer.verdict = verdict;
+                    queue.mark_path(id);
+                    ToServer::PathReport { peer: id, epoch, path: path_of(peer) }
+                }
+            };
+            self.tell(now, &message);
+        }
+    }
+
+    fn refresh(&mut self, slot: u32) {
+        let due = link_mut(&mut self.server, &mut self.peers, slot).and_then(|link| link.wake());
+        self.schedule.set(slot, due);
+    }
+
+    // ---- control
+
+    /// Tells the server. A server whose control channel is full has not answered for 256 KiB of such news: it is over.
+    fn tell(&mut self, now: Instant, message: &ToServer<'_>) {
+        let mut w = Writer::new(&mut self.control);
+        let sent = message.encode(&mut w).is_ok()
+            && self.server.transport().send_next(now, Scope::Control, w.written()).is_ok();
+        if !sent {
+            self.over = Some(EndReason::TimedOut);
+        }
+        self.refresh(SERVER_SLOT);
+    }
+
+    pub(super) fn tell_local(&mut self, now: Instant, local: impl Iterator<Item = SocketAddr>) {
+        let candidates: Candidates = local.collect();
+        if !candidates.as_slice().is_empty() {
+            self.tell(now, &ToServer::HostCandidates { candidates });
+        }
+    }
+
+    fn drain_control(&mut self, now: Instant, queue: &mut Queue, counters: &mut ClientCounters, entropy: &mut Entropy) {
+        let mut message = Vec::new();
+        while self.server.transport().next_control(&mut message) {
+            let applied = match ToClient::decode(&message) {
+                Ok(control) => self.apply(now, control, queue, counters, entropy),
+                Err(_) => Err(Nonsense),
+            };
+            if applied.is_err() {
+                return self.break_off(counters);
+            }
+        }
+    }
+
+    fn apply(
+        &mut self,
+        now: Instant,
+        control: ToClient<'_>,
+        queue: &mut Queue,
+        counters: &mut ClientCounters,
+        entropy: &mut Entropy,
+    ) -> Result<(), Nonsense> {
+        match control {
+            ToClient::Welcome { me, user_data, message } => {
+                if self.me.replace(me).is_some() {
+                    return Err(Nonsense);
+                }
+                self.user_data = user_data.into();
+                self.view = Some(View::new(me, MAX_MEMBERSHIPS));
+                queue.push(Queued::Event(ClientEvent::LoggedIn { me, message: message.into() }));
+            }
+            ToClient::Rejected { message } => self.refused = Some(LoginFailure::Rejected { message: message.into() }),
+            ToClient::PeerUp { peer, key, psk, epoch, handle, suite, rtt_us, user_data, candidates } => {
+                let rtt = Duration::from_micros(rtt_us.into());
+                let up = Up { peer, key, psk, epoch, handle, suite, rtt, user_data, candidates };
+                self.peer_up(now, &up, queue, counters, entropy)?;
+            }
+            ToClient::PeerDown { peer, epoch } => {
+                if self.by_id.get(&peer).and_then(|s| self.peer(*s)).is_some_and(|p| p.epoch == epoch) {
+                    self.peer_down(peer, queue);
+                }
+            }
+            ToClient::MemberJoined { group, member, epoch, message } => {
+                let view = self.view.as_mut().ok_or(Nonsense)?;
+                let epoch = view.joined(group, member, epoch).map_err(|_| Nonsense)?;
+                let user_data = match self.by_id.get(&member).and_then(|s| self.peer(*s)) {
+                    Some(peer) => peer.user_data.clone(),
+                    None if Some(member) == self.me => self.user_data.clone(),
+                    None => return Err(Nonsense),
+                };
+                queue.push(Queued::Joined { group, member, epoch, user_data, message: message.into() });
+            }
+            ToClient::MemberLeft { group, member, epoch, why } => self.left(group, member, epoch, why, queue),
+            ToClient::Punch { peer, epoch, candidates } => {
+                let Some(slot) = self.by_id.get(&peer).copied() else { return Ok(()) };
+                if let Some(Some(peer)) = self.peers.get_mut(slot as usize - 1)
+                    && peer.epoch == epoch
+                {
+                    peer.link.punch(now, candidates.as_slice());
+                    self.after(now, slot, queue);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn left(&mut self, group: GroupId, member: PeerId, epoch: u64, why: LeaveReason, queue: &mut Queue) {
+        let mine = Some(member) == self.me;
+        let Some(view) = &mut self.view else { return };
+        let others: Vec<PeerId> = if mine { view.peers(group).collect() } else { vec![member] };
+        if !view.left(group, member, epoch) {
+            return;
+        }
+        for other in others {
+            if let Some(slot) = self.by_id.get(&other).copied()
+                && let Some(link) = link_mut(&mut self.server, &mut self.peers, slot)
+            {
+                link.transport().close_group(group);
+                self.refresh(slot);
+            }
+            if mine {
+                queue.cancel_join(group, other);
+            }
+        }
+        if !queue.cancel_join(group, member) {
+            queue.push(Queued::Event(ClientEvent::MemberLeft { group, member, why }));
+        }
+    }
+
+    fn peer_up(
+        &mut self,
+        now: Instant,
+        up: &Up<'_>,
+        queue: &mut Queue,
+        counters: &mut ClientCounters,
+        entropy: &mut Entropy,
+    ) -> Result<(), Nonsense> {
+        let me = self.me.filter(|me| *me != up.peer && !up.peer.is_server()).ok_or(Nonsense)?;
+        // A replayed or older pair must never bring its keys back.
+        self.view.as_mut().ok_or(Nonsense)?.peer_up(up.epoch).map_err(|_| Nonsense)?;
+        self.peer_down(up.peer, queue);
+        let crypto = self.suites.iter().find(|s| s.id() == up.suite).cloned().ok_or(Nonsense)?;
+        let context = PairContext::new(self.app, up.suite, me, up.peer, up.epoch);
+        // A low-order key is refused here: its owner shares no group with anyone who checks, and the server let it in.
+        let secret = pair_secret(&self.key, &up.key, &up.psk.0, &context).map_err(|_| Nonsense)?;
+        let role = Role::between(me, up.peer);
+        let protection = Protection::new(crypto, &secret, role);
+        let rng = entropy.stream("peer link", up.epoch);
+        let transport = Transport::new(now, &self.transport, rng.clone(), up.rtt, RELAYED_PAYLOAD);
+        let punch = Punch::new(&PunchConfig::default(), entropy.stream("punch", up.epoch));
+        let mut link = Link::with_peer(now, protection, transport, punch, entropy.keys());
+        link.punch(now, up.candidates.as_slice());
+        let slot = self.free_slot();
+        let ids = [MAIN, DIRECT].map(|path| link.protection().cid_in(path));
+        self.by_cid.extend([(ids[0], (slot, MAIN)), (ids[1], (slot, DIRECT))]);
+        self.by_id.insert(up.peer, slot);
+        self.peers[slot as usize - 1] = Some(Peer {
+            id: up.peer,
+            epoch: up.epoch,
+            handle: up.handle,
+            link,
+            user_data: up.user_data.into(),
+            verdict: Verdict::Relayed(RelayReason::Probing),
+            dead: false,
+        });
+        while let Some(mut packet) = self.stash.take(now, &ids) {
+            let path = if connection_id(&packet) == Some(ids[0]) { MAIN } else { DIRECT };
+            self.from_peer(now, slot, path, self.leg.server, Ecn::NotCapable, &mut packet, queue, counters);
+            self.stash.recycle(packet);
+        }
+        self.after(now, slot, queue);
+        Ok(())
+    }
+
+    fn free_slot(&mut self) -> u32 {
+        let at = self.peers.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.peers.push(None);
+            self.peers.len() - 1
+        });
+        at as u32 + 1
+    }
+
+    /// A pair is over: its keys are erased at once, and whatever it still held with them.
+    fn peer_down(&mut self, peer: PeerId, queue: &mut Queue) {
+        let Some(slot) = self.by_id.remove(&peer) else { return };
+        let Some(gone) = self.peers.get_mut(slot as usize - 1).and_then(Option::take) else { return };
+        for path in [MAIN, DIRECT] {
+            self.by_cid.remove(&gone.link.protection().cid_in(path));
+        }
+        self.schedule.set(slot, None);
+        queue.forget_peer(peer);
+    }
+
+    // ---- time
+
+    pub(super) fn transmit(&mut self, now: Instant, queue: &mut Queue, out: &mut Outbox) {
+        while out.room() >= crate::link::DATAGRAM {
+            let Some(slot) = self.schedule.pop_due(now) else { return };
+            if slot == SERVER_SLOT {
+                self.server.transmit(now, &mut Route::Straight(self.leg.server), out);
+            } else if let Some(Some(peer)) = self.peers.get_mut(slot as usize - 1)
+                && !peer.dead
+            {
+                peer.link.transmit(now, &mut Route::Relay(&mut self.leg, peer.handle), out);
+            }
+            self.after(now, slot, queue);
+        }
+    }
+
+    /// Writes the last packet. False if there is no room for it yet.
+    pub(super) fn close(&mut self, now: Instant, out: &mut Outbox) -> bool {
+        if out.room() < crate::link::DATAGRAM {
+            return false;
+        }
+        let reason = match self.over {
+            Some(EndReason::Violation) => CLOSE_VIOLATION,
+            Some(EndReason::TimedOut) => CLOSE_TIMED_OUT,
+            _ => CLOSE_LOCAL,
+        };
+        self.server.close(now, &mut Route::Straight(self.leg.server), reason, out);
+        true
+    }
+
+    pub(super) fn wake(&self) -> Option<(Instant, Wake)> {
+        let idle = (self.server.last_received() + self.timers.session_idle, Wake::Idle);
+        Some(self.schedule.next().map_or(idle, |next| next.min(idle)))
+    }
+}
+
+/// A new peer, as the server tells of it.
+struct Up<'a> {
+    peer: PeerId,
+    key: [u8; 32],
+    psk: Psk,
+    epoch: u64,
+    handle: u32,
+    suite: u8,
+    rtt: Duration,
+    user_data: &'a [u8],
+    candidates: Candidates,
+}
+
+/// The server said something that it never says.
+struct Nonsense;
+
+fn link_mut<'a>(server: &'a mut Link, peers: &'a mut [Option<Peer>], slot: u32) -> Option<&'a mut Link> {
+    match slot.checked_sub(1) {
+        None => Some(server),
+        Some(index) => peers.get_mut(index as usize)?.as_mut().map(|p| &mut p.link),
+    }
+}
+
+fn path_of(peer: &Peer) -> Path {
+    match peer.verdict {
+        Verdict::Direct => Path::Direct { rtt: peer.link.transport_ref().rtt(DIRECT).unwrap_or_default() },
+        Verdict::Relayed(because) => Path::Relayed { because },
+    }
+}
+
+fn check_len(bytes: &[u8], max: usize) -> Result<(), SendError> {
+    if bytes.len() > max { Err(SendError::TooLarge { max }) } else { Ok(()) }
+}
+
+pub(crate) fn send_error(error: TransportSendError, to: PeerId) -> SendError {
+    match error {
+        TransportSendError::Full | TransportSendError::Sequence => SendError::Full { to },
+        TransportSendError::TooLarge { max } => SendError::TooLarge { max },
+    }
+}
+
+/// The transport's bounds, from those that people set.
+pub(crate) fn transport_config(limits: &Limits) -> TransportConfig {
+    TransportConfig {
+        max_message: limits.max_message,
+        send_buffer: limits.send_buffer,
+        receive_credit: limits.receive_buffer as u64,
+        ..TransportConfig::default()
+    }
+}

@@ -1,0 +1,200 @@
+//! What a client and a server are told at construction, and the bounds of both. Every bound has its reason beside it.
+
+use crate::secure::Crypto;
+use crate::time::Duration;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use thiserror::Error;
+
+/// What a client is told at construction.
+#[derive(Clone)]
+pub struct ClientConfig {
+    /// Where the server listens.
+    pub server: SocketAddr,
+    /// The server's public key, known beforehand; see [`crate::secure::public_key`].
+    pub server_key: [u8; 32],
+    /// Which application this is; a server of another one refuses the login.
+    pub app: u64,
+    /// Presented to the server's application under the session's keys; at most 1,024 bytes.
+    pub token: Vec<u8>,
+    /// Source of all randomness and keys of this client: 32 bytes from the operating system, used once.
+    pub seed: [u8; 32],
+    /// Cipher suites that it can use; see [`crate::secure::suites`].
+    pub suites: Vec<Arc<dyn Crypto>>,
+    /// Its bounds.
+    pub limits: Limits,
+    /// Its times.
+    pub timers: Timers,
+}
+
+impl ClientConfig {
+    /// A client with default bounds and portable suites and no token.
+    pub fn new(server: SocketAddr, server_key: [u8; 32], app: u64, seed: [u8; 32]) -> Self {
+        Self {
+            server,
+            server_key,
+            app,
+            token: Vec::new(),
+            seed,
+            suites: crate::secure::suites(false),
+            limits: Limits::default(),
+            timers: Timers::default(),
+        }
+    }
+}
+
+/// What a server is told at construction.
+#[derive(Clone)]
+pub struct ServerConfig {
+    /// The server's secret key, kept over restarts; its public half is given to clients.
+    pub key: [u8; 32],
+    /// Which application this is.
+    pub app: u64,
+    /// Source of all randomness and keys of this server: 32 bytes from the operating system, used once.
+    pub seed: [u8; 32],
+    /// Cipher suites that it can use.
+    pub suites: Vec<Arc<dyn Crypto>>,
+    /// Its bounds.
+    pub limits: Limits,
+    /// Its times.
+    pub timers: Timers,
+}
+
+impl ServerConfig {
+    /// A server with default bounds and portable suites.
+    pub fn new(key: [u8; 32], app: u64, seed: [u8; 32]) -> Self {
+        Self {
+            key,
+            app,
+            seed,
+            suites: crate::secure::suites(false),
+            limits: Limits::default(),
+            timers: Timers::default(),
+        }
+    }
+}
+
+/// Bounds. What exceeds one is refused with a typed error, never silently lost.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of one message. 64 KiB as games expect; larger is an error to the sender.
+    pub max_message: usize,
+    /// Bytes of reliable messages that wait or are under way, a link. One bandwidth-delay product of 40 Mb/s × 50 ms.
+    pub send_buffer: usize,
+    /// Bytes of messages that a peer may have under way to an application that does not poll. As the send buffer.
+    pub receive_buffer: usize,
+    /// Sessions of a server. ProudNet's header constant is 60,000.
+    pub max_clients: usize,
+    /// Groups of a server: two a client on average at the full number of clients.
+    pub max_groups: usize,
+    /// Members of one group. Pairs grow with its square, so this is what bounds the work of one join.
+    pub max_members: usize,
+    /// Sessions that have not presented a token yet. Bounds what a flood of logins can hold for
+    /// [`Timers::handshake`].
+    pub max_handshakes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_message: 64 * 1024,
+            send_buffer: 256 * 1024,
+            receive_buffer: 256 * 1024,
+            max_clients: 60_000,
+            max_groups: 120_000,
+            max_members: 256,
+            max_handshakes: 4_096,
+        }
+    }
+}
+
+/// Times. One table for both ends.
+#[derive(Clone, Debug)]
+pub struct Timers {
+    /// A login that is not answered for so long has failed; a server forgets one that is not completed in it.
+    pub handshake: Duration,
+    /// How long a server's application may take to accept or reject.
+    pub decision: Duration,
+    /// An idle link to the server sends a ping so often, which keeps the NAT's mapping: RFC 4787 asks NATs for 120 s,
+    /// but 30 s and less is seen, and a carrier's 15 s for a mapping that saw one packet only.
+    pub server_keepalive: Duration,
+    /// An idle direct path sends a ping so often. Shorter than the server's, as peers' NATs come in pairs.
+    pub direct_keepalive: Duration,
+    /// A session from which nothing is heard for so long is over.
+    pub session_idle: Duration,
+    /// A join that some member has not processed by then completes as timed out.
+    pub join: Duration,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(5),
+            decision: Duration::from_secs(30),
+            server_keepalive: Duration::from_secs(10),
+            direct_keepalive: Duration::from_secs(5),
+            session_idle: Duration::from_secs(75),
+            join: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A configuration that cannot work.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// No suite, or more than 8, or two of one id.
+    #[error("between 1 and 8 cipher suites of different ids are needed")]
+    Suites,
+    /// The token is too long.
+    #[error("the token has {len} bytes, at most {max} fit")]
+    TokenTooLong {
+        /// Its length in bytes.
+        len: usize,
+        /// The most that fit.
+        max: usize,
+    },
+    /// A bound is below what the protocol needs.
+    #[error("limit `{name}` is {value}, at least {min} is needed")]
+    Limit {
+        /// Which field of [`Limits`].
+        name: &'static str,
+        /// What it was set to.
+        value: usize,
+        /// The least that works.
+        min: usize,
+    },
+    /// The server's public key is not one: a low-order point, with which no secret can be agreed.
+    #[error("the server key is not a public key")]
+    ServerKey,
+}
+
+/// Most suites that a login can name.
+pub(crate) const MAX_SUITES: usize = 8;
+
+pub(crate) fn check_suites(suites: &[Arc<dyn Crypto>]) -> Result<(), ConfigError> {
+    let distinct = suites.iter().enumerate().all(|(i, s)| suites.iter().take(i).all(|t| t.id() != s.id()));
+    if suites.is_empty() || suites.len() > MAX_SUITES || !distinct { Err(ConfigError::Suites) } else { Ok(()) }
+}
+
+pub(crate) fn check_limits(limits: &Limits) -> Result<(), ConfigError> {
+    let least = [
+        ("max_message", limits.max_message, 1),
+        ("send_buffer", limits.send_buffer, limits.max_message.saturating_mul(2)),
+        ("receive_buffer", limits.receive_buffer, limits.max_message.saturating_mul(2)),
+        ("max_clients", limits.max_clients, 1),
+        ("max_groups", limits.max_groups, 1),
+        ("max_members", limits.max_members, 2),
+        ("max_handshakes", limits.max_handshakes, 1),
+    ];
+    match least.into_iter().find(|(_, value, min)| value < min) {
+        Some((name, value, min)) => Err(ConfigError::Limit { name, value, min }),
+        None => Ok(()),
+    }
+}
+
+/// The suite that two ends with these lists use: the lowest id that both have. Each computes it alone.
+pub(crate) fn common_suite(ours: &[Arc<dyn Crypto>], theirs: &[u8]) -> Option<Arc<dyn Crypto>> {
+    ours.iter().filter(|s| theirs.contains(&s.id())).min_by_key(|s| s.id()).cloned()
+}

@@ -1,0 +1,348 @@
+//! One end of a link: packet protection, Reliable UDP and, between peers, hole punching, put together.
+//!
+//! Client and server, and client and client, are the same thing here. They differ in where packets on the main path go:
+//! straight to an address, or wrapped for the server's relay. A received packet is opened, its frames go to the
+//! transport, and those that concern the link itself come back: path challenges and responses to the puncher, key shares to
+//! the packet protection, a close to the owner. Nothing in here knows of groups.
+
+use crate::entropy::KeyStream;
+use crate::ids::SocketId;
+use crate::machine::{Ecn, Wake};
+use crate::outbox::{Outbox, Transmit};
+use crate::path::{Over, Punch, PunchEvent, Verdict};
+use crate::secure::{OpenError, Protection, RelayKey};
+use crate::time::{Duration, Instant};
+use crate::transport::{DIRECT, LinkFrame, MAIN, PathEvent, PathId, Transport, Violation};
+use crate::wire::buf::Writer;
+use crate::wire::relay::WRAP_LEN;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+/// Bytes of one datagram: the least that IPv6 carries everywhere after headers, as in RFC 9000 §14.
+pub(crate) const DATAGRAM: usize = 1200;
+
+/// Bytes of the tag behind a sealed body.
+const TAG: usize = 16;
+
+/// Longest header of a short packet: flags, connection id, packet number.
+const HEADER: usize = 1 + 8 + 4;
+
+/// Bytes of frames that fit one packet that goes straight to its destination.
+pub(crate) const PAYLOAD: usize = DATAGRAM - HEADER - TAG;
+
+/// Bytes of frames that fit one packet by the relay.
+pub(crate) const RELAYED_PAYLOAD: usize = PAYLOAD - WRAP_LEN;
+
+/// Old packet keys are kept for so many probe timeouts after the upgrade, for packets that were overtaken (RFC 9001
+/// §6.5 recommends three).
+const OLD_KEY_PTOS: u32 = 3;
+
+/// A CLOSE's reason on the wire: the application wanted it.
+pub(crate) const CLOSE_LOCAL: u8 = 0;
+/// A CLOSE's reason on the wire: the other end broke the protocol.
+pub(crate) const CLOSE_VIOLATION: u8 = 1;
+/// A CLOSE's reason on the wire: nothing was heard for too long.
+pub(crate) const CLOSE_TIMED_OUT: u8 = 2;
+
+/// A client's way into the relay: one for all its peers.
+pub(crate) struct RelayLeg {
+    pub(crate) session: u64,
+    pub(crate) key: RelayKey,
+    /// Of the next wrap; never reused.
+    pub(crate) number: u64,
+    pub(crate) server: SocketAddr,
+}
+
+/// Where packets on the main path go.
+pub(crate) enum Route<'a> {
+    /// Straight there: the other end of a server link.
+    Straight(SocketAddr),
+    /// Wrapped, to a destination that the server knows by this handle.
+    Relay(&'a mut RelayLeg, u32),
+}
+
+/// Why a received packet was not used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unusable {
+    /// It did not open: forged, damaged, replayed, too old.
+    Sealed(OpenError),
+    /// The other end broke the protocol; the link is of no more use.
+    Violation(Violation),
+}
+
+/// Hole punching, on links between peers.
+struct Direct {
+    punch: Punch,
+    /// Where packets on the direct path go. Validated.
+    to: Option<SocketAddr>,
+}
+
+/// See the module's text.
+pub(crate) struct Link {
+    protection: Protection,
+    transport: Transport,
+    direct: Option<Direct>,
+    /// When the keys of before the upgrade are erased.
+    forget_at: Option<Instant>,
+    upgraded: bool,
+    /// The other end closed, for this reason.
+    closed: Option<u8>,
+    last_received: Instant,
+    /// Reused between packets.
+    frames: Vec<LinkFrame>,
+}
+
+impl Link {
+    /// A link over a server's socket: no direct path apart from the main one.
+    pub(crate) fn with_server(
+        now: Instant,
+        protection: Protection,
+        mut transport: Transport,
+        keepalive: Option<Duration>,
+    ) -> Self {
+        transport.set_keepalive(MAIN, keepalive);
+        Self::new(now, protection, transport, None)
+    }
+
+    /// A link between peers: relayed at once, direct when `punch` finds a way. Its first flight offers an ephemeral key,
+    /// which makes the link forward secret one round trip later.
+    pub(crate) fn with_peer(
+        now: Instant,
+        mut protection: Protection,
+        mut transport: Transport,
+        punch: Punch,
+        keys: &mut KeyStream,
+    ) -> Self {
+        transport.queue_key_share(protection.offer(keys));
+        Self::new(now, protection, transport, Some(Direct { punch, to: None }))
+    }
+
+    fn new(now: Instant, protection: Protection, transport: Transport, direct: Option<Direct>) -> Self {
+        Self {
+            protection,
+            transport,
+            direct,
+            forget_at: None,
+            upgraded: false,
+            closed: None,
+            last_received: now,
+            frames: Vec::new(),
+        }
+    }
+
+    pub(crate) fn transport(&mut self) -> &mut Transport {
+        &mut self.transport
+    }
+
+    pub(crate) fn transport_ref(&self) -> &Transport {
+        &self.transport
+    }
+
+    pub(crate) fn protection(&self) -> &Protection {
+        &self.protection
+    }
+
+    /// The other end closed the link, for this reason.
+    pub(crate) fn closed(&self) -> Option<u8> {
+        self.closed
+    }
+
+    /// When the last authentic packet came.
+    pub(crate) fn last_received(&self) -> Instant {
+        self.last_received
+    }
+
+    /// How traffic goes, on a link between peers.
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        self.direct.as_ref().map(|d| d.punch.verdict())
+    }
+
+    /// Probe these addresses from now on.
+    pub(crate) fn punch(&mut self, now: Instant, candidates: &[SocketAddr]) {
+        if let Some(direct) = &mut self.direct {
+            direct.punch.start(now, candidates);
+        }
+    }
+
+    /// Takes a datagram in that carries a connection id of this link.
+    pub(crate) fn receive(
+        &mut self,
+        now: Instant,
+        path: PathId,
+        from: SocketAddr,
+        ecn: Ecn,
+        datagram: &mut [u8],
+    ) -> Result<(), Unusable> {
+        let opened = self.protection.open(path, datagram).map_err(Unusable::Sealed)?;
+        self.last_received = now;
+        if let (DIRECT, Some(direct)) = (path, &mut self.direct) {
+            direct.punch.on_packet(now, from);
+        }
+        let mut frames = core::mem::take(&mut self.frames);
+        let taken =
+            self.transport.received(now, path, opened.number, ecn, opened.body, &mut |frame| frames.push(frame));
+        let mut outcome = taken.map_err(Unusable::Violation);
+        for frame in frames.drain(..) {
+            if let Err(violation) = self.on_frame(now, path, from, frame) {
+                outcome = outcome.and(Err(Unusable::Violation(violation)));
+            }
+        }
+        self.frames = frames;
+        self.settle(now);
+        outcome
+    }
+
+    fn on_frame(&mut self, now: Instant, path: PathId, from: SocketAddr, frame: LinkFrame) -> Result<(), Violation> {
+        match frame {
+            // On the main path a challenge proves nothing that its acknowledgement does not.
+            LinkFrame::Challenge(token) if path == DIRECT => {
+                if let Some(direct) = &mut self.direct {
+                    direct.punch.on_challenge(now, from, token);
+                }
+            }
+            LinkFrame::Challenge(_) => {}
+            LinkFrame::Response(token) => {
+                if let Some(direct) = &mut self.direct {
+                    direct.punch.on_response(now, token);
+                }
+            }
+            LinkFrame::KeyShare(public) if self.direct.is_some() => {
+                self.protection.on_share(&public).map_err(|_| Violation::KeyShare)?;
+            }
+            LinkFrame::KeyShare(_) => return Err(Violation::KeyShare),
+            LinkFrame::Close(reason) => self.closed = Some(reason),
+        }
+        Ok(())
+    }
+
+    /// Carries news between the parts: acknowledged key shares, dead paths, validated addresses.
+    fn settle(&mut self, now: Instant) {
+        if !self.upgraded && self.direct.is_some() {
+            if self.transport.key_share_acked() {
+                self.protection.on_share_acked();
+            }
+            if self.protection.upgraded() {
+                self.upgraded = true;
+                let wait = self.transport.pto(MAIN).max(self.transport.pto(DIRECT));
+                self.forget_at = Some(now + wait * OLD_KEY_PTOS);
+            }
+        }
+        if self.forget_at.is_some_and(|at| at <= now) {
+            self.forget_at = None;
+            self.protection.forget_old();
+        }
+        let Some(direct) = &mut self.direct else { return };
+        while let Some(event) = self.transport.poll_path_event() {
+            if let PathEvent::Dead(DIRECT) = event {
+                self.transport.close_path(now, DIRECT);
+                direct.to = None;
+                direct.punch.on_dead(now);
+            }
+        }
+    }
+
+    /// What hole punching has come to since last asked.
+    pub(crate) fn poll_punch(&mut self, now: Instant, keepalive: Duration) -> Option<Punched> {
+        let direct = self.direct.as_mut()?;
+        loop {
+            match direct.punch.poll_event()? {
+                PunchEvent::Validated { to, rtt } => {
+                    direct.to = Some(to);
+                    self.transport.open_path(now, DIRECT, rtt, PAYLOAD);
+                    self.transport.set_keepalive(DIRECT, Some(keepalive));
+                }
+                PunchEvent::WantsRestart => return Some(Punched::WantsRestart),
+                PunchEvent::Verdict(verdict) => return Some(Punched::Verdict(verdict)),
+            }
+        }
+    }
+
+    /// Writes what is due, as long as there is room.
+    pub(crate) fn transmit(&mut self, now: Instant, route: &mut Route<'_>, out: &mut Outbox) {
+        self.transport.on_wake(now);
+        self.settle(now);
+        while out.room() >= DATAGRAM && self.probe(now, route, out) {}
+        while let Some(path) = self.transport.wants(now) {
+            if out.room() < DATAGRAM || !self.packet(now, path, route, out, Body::Due) {
+                break;
+            }
+        }
+    }
+
+    /// Says goodbye on the main path. Once, and without waiting for an answer: the other end's idle timeout covers loss.
+    pub(crate) fn close(&mut self, now: Instant, route: &mut Route<'_>, reason: u8, out: &mut Outbox) {
+        self.packet(now, MAIN, route, out, Body::Close(reason));
+    }
+
+    fn probe(&mut self, now: Instant, route: &mut Route<'_>, out: &mut Outbox) -> bool {
+        let Some(probe) = self.direct.as_mut().and_then(|d| d.punch.poll(now)) else { return false };
+        let body = Body::Probe { challenge: probe.challenge, response: probe.response };
+        match probe.over {
+            Over::Direct(to) => self.packet(now, DIRECT, &mut Route::Straight(to), out, body),
+            Over::Relay => self.packet(now, MAIN, route, out, body),
+        }
+    }
+
+    /// Builds, seals and commits one packet. False if there was nothing to say, or no room, or no number left.
+    fn packet(&mut self, now: Instant, path: PathId, route: &mut Route<'_>, out: &mut Outbox, body: Body) -> bool {
+        let to = match (&*route, &self.direct, path, body) {
+            (_, Some(Direct { to: Some(to), .. }), DIRECT, Body::Due) => *to,
+            (_, _, DIRECT, Body::Due) => return false,
+            (Route::Straight(to), ..) => *to,
+            (Route::Relay(leg, _), ..) => leg.server,
+        };
+        let wrap = if path == MAIN && matches!(route, Route::Relay(..)) { WRAP_LEN } else { 0 };
+        let Some(datagram) = out.reserve(DATAGRAM) else { return false };
+        let (space, inner) = datagram.split_at_mut(wrap);
+        let Some(len) = self.seal(now, path, inner, body) else { return false };
+        if let (&mut Route::Relay(ref mut leg, handle), Ok(space)) = (route, <&mut [u8; WRAP_LEN]>::try_from(space)) {
+            leg.key.wrap(leg.session, leg.number, handle, &inner[..len], space);
+            leg.number += 1;
+        }
+        out.commit(wrap + len, Transmit::datagram(SocketId::MAIN, to));
+        true
+    }
+
+    fn seal(&mut self, now: Instant, path: PathId, inner: &mut [u8], body: Body) -> Option<usize> {
+        let number = self.transport.next_number(path);
+        let acked = self.transport.largest_acked(path);
+        let header = Protection::header_len(number, acked);
+        let room = inner.len().checked_sub(TAG)?;
+        let mut w = Writer::new(inner.get_mut(header..room)?);
+        let used = match body {
+            Body::Due => self.transport.build(now, path, &mut w)?.pn,
+            Body::Probe { challenge, response } => self.transport.build_probe(now, path, &mut w, challenge, response),
+            Body::Close(reason) => self.transport.build_close(now, path, &mut w, reason),
+        };
+        debug_assert_eq!(used, number, "the number that the header has room for");
+        let len = w.len();
+        self.protection.seal(path, number, acked, inner, len).ok()
+    }
+
+    /// When it must be called again, and why.
+    pub(crate) fn wake(&self) -> Option<(Instant, Wake)> {
+        let punch = self.direct.as_ref().and_then(|d| d.punch.wake()).map(|at| (at, Wake::Probe));
+        let forget = self.forget_at.map(|at| (at, Wake::Idle));
+        [self.transport.wake(), punch, forget].into_iter().flatten().min()
+    }
+}
+
+/// What a packet is to carry.
+#[derive(Clone, Copy)]
+enum Body {
+    /// Whatever the transport finds due.
+    Due,
+    /// A path challenge, a response, or both.
+    Probe { challenge: Option<u64>, response: Option<u64> },
+    /// The end of the link.
+    Close(u8),
+}
+
+/// News of hole punching.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Punched {
+    /// Both ends should begin anew at one time: ask the server.
+    WantsRestart,
+    /// Traffic goes otherwise now, or for another reason.
+    Verdict(Verdict),
+}

@@ -1,0 +1,253 @@
+//! What the application asks of a server: logins, groups, messages.
+
+use super::{Phase, Queued, Server};
+use crate::client::{SendError, send_error};
+use crate::command::{Command, SendOptions, To};
+use crate::event::{EndReason, ServerEvent};
+use crate::group::server::{CreateGroupError, DestroyError, JoinError, LeaveError};
+use crate::ids::{Channel, GroupId, LoginId, PeerId};
+use crate::machine::Entry;
+use crate::time::Instant;
+use crate::transport::Scope;
+use crate::wire::control::{MAX_MESSAGE, MAX_USER_DATA, ToClient};
+use thiserror::Error;
+
+/// How a group is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct GroupOptions<'a> {
+    /// Carried unchanged in the join events of its first members; at most 4,096 bytes.
+    pub message: &'a [u8],
+}
+
+impl<'a> GroupOptions<'a> {
+    /// With this message in the join events of its first members.
+    pub const fn message(mut self, message: &'a [u8]) -> Self {
+        self.message = message;
+        self
+    }
+}
+
+/// Why a login was neither accepted nor rejected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// It was decided already, or took too long, or never was.
+    #[error("no such login waits")]
+    UnknownLogin,
+    /// Peers carry the user data in their join events.
+    #[error("user data of {len} bytes, at most {max} fit")]
+    UserDataTooLong {
+        /// Its length in bytes.
+        len: usize,
+        /// The most that fit.
+        max: usize,
+    },
+    /// The message for the client is too long.
+    #[error("a message of {len} bytes, at most {max} fit")]
+    MessageTooLong {
+        /// Its length in bytes.
+        len: usize,
+        /// The most that fit.
+        max: usize,
+    },
+}
+
+/// Why a client was not disconnected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("no such client")]
+pub struct UnknownClient;
+
+/// Why a [`Command`] was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
+pub enum ServerCommandError {
+    /// It was a decision on a login.
+    #[error(transparent)]
+    Accept(#[from] AcceptError),
+    /// It was the end of a session.
+    #[error(transparent)]
+    Disconnect(#[from] UnknownClient),
+    /// It was a new group.
+    #[error(transparent)]
+    CreateGroup(#[from] CreateGroupError),
+    /// It was a join.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// It was a leave.
+    #[error(transparent)]
+    Leave(#[from] LeaveError),
+    /// It was the end of a group.
+    #[error(transparent)]
+    Destroy(#[from] DestroyError),
+    /// It was a message.
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
+impl Server {
+    /// Lets a login in. Its peers will see `user_data` in their join events; it reads `message` in its login event.
+    pub fn accept(
+        &mut self,
+        now: Instant,
+        login: LoginId,
+        user_data: &[u8],
+        message: &[u8],
+    ) -> Result<PeerId, AcceptError> {
+        self.record_command(now, || Command::Accept { login, user_data: user_data.into(), message: message.into() });
+        if user_data.len() > MAX_USER_DATA {
+            return Err(AcceptError::UserDataTooLong { len: user_data.len(), max: MAX_USER_DATA });
+        }
+        check_message(message)?;
+        let session = self.asking(login)?;
+        session.phase = Phase::Online;
+        session.deadline = Instant::FAR;
+        session.user_data = user_data.into();
+        session.link.transport().open_peer();
+        let me = session.peer;
+        self.online += 1;
+        self.groups.client_online(me);
+        self.tell(now, me.slot(), &ToClient::Welcome { me, user_data, message });
+        self.announce(me.slot());
+        Ok(me)
+    }
+
+    /// Turns a login away, with a message for its application.
+    pub fn reject(&mut self, now: Instant, login: LoginId, message: &[u8]) -> Result<(), AcceptError> {
+        self.record_command(now, || Command::Reject { login, message: message.into() });
+        check_message(message)?;
+        let deadline = now + self.config.timers.handshake;
+        let session = self.asking(login)?;
+        session.phase = Phase::Rejected;
+        session.deadline = deadline;
+        self.tell(now, login.slot(), &ToClient::Rejected { message });
+        Ok(())
+    }
+
+    /// Ends a client's session. It is told; its groups lose it at once.
+    pub fn disconnect(&mut self, now: Instant, client: PeerId) -> Result<(), UnknownClient> {
+        self.record_command(now, || Command::Disconnect { client });
+        self.client(client).ok_or(UnknownClient)?;
+        self.part(now, client.slot(), EndReason::Local);
+        Ok(())
+    }
+
+    /// Makes a group of these clients.
+    pub fn create_group(
+        &mut self,
+        now: Instant,
+        members: &[PeerId],
+        options: GroupOptions<'_>,
+    ) -> Result<GroupId, CreateGroupError> {
+        let message = options.message;
+        self.record_command(now, || Command::CreateGroup { members: members.into(), message: message.into() });
+        let group = self.groups.create(now, members, message);
+        self.carry_out(now);
+        group
+    }
+
+    /// Adds a client to a group. `message` is carried unchanged in the join events, at most 4,096 bytes.
+    pub fn join_group(
+        &mut self,
+        now: Instant,
+        member: PeerId,
+        group: GroupId,
+        message: &[u8],
+    ) -> Result<(), JoinError> {
+        self.record_command(now, || Command::Join { member, group, message: message.into() });
+        let joined = self.groups.join(now, member, group, message);
+        self.carry_out(now);
+        joined
+    }
+
+    /// Takes a client out of a group. The group ends with its last member.
+    pub fn leave_group(&mut self, now: Instant, member: PeerId, group: GroupId) -> Result<(), LeaveError> {
+        self.record_command(now, || Command::Leave { member, group });
+        let left = self.groups.leave(member, group);
+        self.carry_out(now);
+        left
+    }
+
+    /// Ends a group.
+    pub fn destroy_group(&mut self, now: Instant, group: GroupId) -> Result<(), DestroyError> {
+        self.record_command(now, || Command::DestroyGroup { group });
+        let destroyed = self.groups.destroy(group);
+        self.carry_out(now);
+        destroyed
+    }
+
+    /// Sends a message to a client. A server is a member of no group, so it cannot send to one.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        to: impl Into<To>,
+        channel: Channel,
+        bytes: &[u8],
+        options: SendOptions,
+    ) -> Result<(), SendError> {
+        let to = to.into();
+        self.record(now, Entry::Send { to, channel, bytes, options });
+        let max = self.config.limits.max_message;
+        if bytes.len() > max {
+            return Err(SendError::TooLarge { max });
+        }
+        let To::Peer(peer) = to else { return Err(SendError::Gone) };
+        let session = self.client_mut(peer).ok_or(SendError::Gone)?;
+        let sent = session.link.transport().send_next(now, Scope::Peer(channel), bytes);
+        self.refresh(peer.slot());
+        sent.map_err(|e| send_error(e, peer))
+    }
+
+    /// Does what `command` says, by the typed method for it.
+    pub fn execute(&mut self, now: Instant, command: &Command) -> Result<(), ServerCommandError> {
+        match command {
+            Command::Send { to, channel, bytes, options } => self.send(now, *to, *channel, bytes, *options)?,
+            Command::Disconnect { client } => self.disconnect(now, *client)?,
+            Command::Accept { login, user_data, message } => {
+                self.accept(now, *login, user_data, message)?;
+            }
+            Command::Reject { login, message } => self.reject(now, *login, message)?,
+            Command::CreateGroup { members, message } => {
+                self.create_group(now, members, GroupOptions { message })?;
+            }
+            Command::Join { member, group, message } => self.join_group(now, *member, *group, message)?,
+            Command::Leave { member, group } => self.leave_group(now, *member, *group)?,
+            Command::DestroyGroup { group } => self.destroy_group(now, *group)?,
+        }
+        Ok(())
+    }
+
+    fn asking(&mut self, login: LoginId) -> Result<&mut super::Session, AcceptError> {
+        let session = self.session_mut(login.slot()).filter(|s| s.login() == login && s.phase == Phase::Asking);
+        session.ok_or(AcceptError::UnknownLogin)
+    }
+
+    /// The command is made only if somebody records it.
+    fn record_command(&mut self, now: Instant, command: impl FnOnce() -> Command) {
+        if let Some(tap) = &mut self.tap {
+            tap.record(now, Entry::Command(&command()));
+        }
+    }
+
+    /// Takes an online client out of everything; its session stays only to say goodbye.
+    pub(super) fn part(&mut self, now: Instant, slot: u32, why: EndReason) {
+        let Some(session) = self.session_mut(slot).filter(|s| s.phase == Phase::Online) else { return };
+        session.phase = Phase::Closing(why);
+        session.deadline = now;
+        let peer = session.peer;
+        self.online -= 1;
+        self.groups.client_gone(peer);
+        self.queue.retain(|q| !matches!(q, Queued::Message(p) | Queued::Writable(p) if *p == peer));
+        self.queue.push_back(Queued::Event(ServerEvent::ClientLeft { client: peer, why }));
+        self.carry_out(now);
+        self.refresh(slot);
+    }
+}
+
+fn check_message(message: &[u8]) -> Result<(), AcceptError> {
+    if message.len() > MAX_MESSAGE {
+        Err(AcceptError::MessageTooLong { len: message.len(), max: MAX_MESSAGE })
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,625 @@
+//! The server: sessions, groups, and the relay, put together.
+//!
+//! It is the only author of groups. A change of membership comes out of [`Groups`] as a list of effects in the order in
+//! which they must be sent; this file carries them out: keys and relay routes for new pairs, control messages to members,
+//! events to the application. Relayed packets never touch a session: the forwarding plane admits them by route.
+
+mod admin;
+mod pairs;
+mod session;
+
+use crate::config::{self, ConfigError, ServerConfig, common_suite};
+use crate::entropy::{Entropy, SeededState};
+use crate::event::{EndReason, Message, Path, ServerEvent};
+use crate::group::server::{Effect, GroupLimits, Groups};
+use crate::ids::{GroupId, PeerId, SocketId};
+use crate::link::{CLOSE_LOCAL, CLOSE_TIMED_OUT, CLOSE_VIOLATION, DATAGRAM, Route, Unusable};
+use crate::machine::{Ecn, Entry, Input, Machine, Request, Tap, Wake};
+use crate::outbox::{Outbox, Transmit};
+use crate::relay::{Forwarder, RelayLimits};
+use crate::schedule::Schedule;
+use crate::secure::{Crypto, Protection, RelayKey, ServerLogin, public_key};
+use crate::time::Instant;
+use crate::transport::{Scope, TransportConfig};
+use crate::wire;
+use crate::wire::buf::Writer;
+use crate::wire::control::{MAX_LEN, Psk, ToClient, ToServer};
+use crate::wire::header::{self, Kind};
+use crate::wire::login::{Hello, Refusal};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use hashbrown::HashMap;
+use pairs::Pairs;
+use session::{Answered, MAX_SESSIONS, Phase, Session, session_id, slot_of};
+
+pub use crate::group::server::{CreateGroupError, DestroyError, JoinError, LeaveError};
+pub use admin::{AcceptError, GroupOptions, ServerCommandError, UnknownClient};
+
+/// A server. See the module's text and [`Machine`].
+pub struct Server {
+    config: ServerConfig,
+    entropy: Entropy,
+    login: ServerLogin,
+    public_key: [u8; 32],
+    transport: TransportConfig,
+    sessions: Vec<Slot>,
+    free: Vec<u32>,
+    /// Sessions by the request that began them.
+    requests: HashMap<[u8; 32], u32, SeededState>,
+    handshakes: usize,
+    online: usize,
+    groups: Groups,
+    relay: Forwarder,
+    pairs: Pairs,
+    schedule: Schedule<Wake>,
+    queue: VecDeque<Queued>,
+    counters: ServerCounters,
+    /// Reused for control messages.
+    control: Vec<u8>,
+    tap: Option<Box<dyn Tap>>,
+}
+
+/// A place for a session. Its generation outlives its owners.
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    session: Option<Box<Session>>,
+}
+
+enum Queued {
+    Event(ServerEvent),
+    Message(PeerId),
+    Writable(PeerId),
+}
+
+/// What a server did not use of what came in, by cause, and what it forwarded. Datagrams each, since construction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ServerCounters {
+    /// Not of this protocol, or of no session.
+    pub unknown: u64,
+    /// Of a session but not authentic.
+    pub unopened: u64,
+    /// Login requests that were not answered: not authentic, or too many at once.
+    pub logins_dropped: u64,
+    /// Relayed on.
+    pub forwarded: u64,
+    /// Handed in for relaying and refused: no such session or route, wrong authentication, replayed.
+    pub relay_refused: u64,
+    /// Admitted by the relay but dropped, because the driver's outbox had no room.
+    pub relay_dropped: u64,
+    /// Clients that broke the protocol and were ended.
+    pub violations: u64,
+}
+
+/// How much a server holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ServerSize {
+    /// Sessions, those that are still logging in included.
+    pub sessions: usize,
+    /// Clients that were accepted.
+    pub clients: usize,
+    /// Groups.
+    pub groups: usize,
+    /// Pairs of clients that share a group.
+    pub pairs: usize,
+    /// Routes of the relay, one a direction of a pair.
+    pub routes: usize,
+}
+
+impl Server {
+    /// A server that waits for logins.
+    pub fn new(_now: Instant, config: ServerConfig) -> Result<Self, ConfigError> {
+        config::check_suites(&config.suites)?;
+        config::check_limits(&config.limits)?;
+        let entropy = Entropy::new(&config.seed);
+        let mut config = config;
+        // The streams hold it from here on; what they drew cannot be drawn again from anything left in memory.
+        zeroize::Zeroize::zeroize(&mut config.seed);
+        Ok(Self {
+            login: ServerLogin::new(&config.key),
+            public_key: public_key(&config.key),
+            transport: crate::client::transport_config(&config.limits),
+            sessions: Vec::new(),
+            free: Vec::new(),
+            requests: HashMap::with_hasher(entropy.hasher("login requests")),
+            handshakes: 0,
+            online: 0,
+            groups: Groups::new(group_limits(&config), &entropy.hasher("groups")),
+            relay: Forwarder::new(relay_limits(&config), entropy.hasher("relay")),
+            pairs: Pairs::new(entropy.hasher("pairs")),
+            schedule: Schedule::new(),
+            queue: VecDeque::new(),
+            counters: ServerCounters::default(),
+            control: vec![0; MAX_LEN],
+            tap: None,
+            entropy,
+            config,
+        })
+    }
+
+    /// What clients need to know of this server besides its address.
+    pub fn public_key(&self) -> [u8; 32] {
+        self.public_key
+    }
+
+    /// The next thing that the application should know. A message's bytes are put into `payload`, which is cleared first.
+    pub fn poll_event(&mut self, now: Instant, payload: &mut Vec<u8>) -> Option<ServerEvent> {
+        self.record(now, Entry::PollEvent);
+        payload.clear();
+        loop {
+            match self.queue.pop_front()? {
+                Queued::Event(event) => return Some(event),
+                Queued::Writable(to) => return Some(ServerEvent::Writable { to }),
+                Queued::Message(from) => {
+                    let Some(session) = self.client_mut(from) else { continue };
+                    let delivery = session.link.transport().next_message(payload);
+                    self.refresh(from.slot());
+                    if let Some(delivery) = delivery
+                        && let Scope::Peer(channel) = delivery.scope
+                    {
+                        return Some(ServerEvent::Message(Message { from, group: None, channel, direct: true }));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether [`Self::poll_event`] has something. Not part of [`Machine::wake`]: a driver cannot poll events.
+    pub fn has_events(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// How traffic goes between two clients, `None` if they share no group.
+    pub fn path(&self, a: PeerId, b: PeerId) -> Option<Path> {
+        self.pairs.path(a, b)
+    }
+
+    /// All clients.
+    pub fn clients(&self) -> impl Iterator<Item = PeerId> + '_ {
+        let all = self.sessions.iter().filter_map(|slot| slot.session.as_ref());
+        all.filter(|s| s.phase == Phase::Online).map(|s| s.peer)
+    }
+
+    /// The members of a group; nobody if there is no such group.
+    pub fn members(&self, group: GroupId) -> impl Iterator<Item = PeerId> + '_ {
+        self.groups.members(group)
+    }
+
+    /// The groups that a client is in.
+    pub fn groups_of(&self, client: PeerId) -> impl Iterator<Item = GroupId> + '_ {
+        self.groups.groups_of(client)
+    }
+
+    /// What came in and was not used, and what was forwarded.
+    pub fn counters(&self) -> ServerCounters {
+        self.counters
+    }
+
+    /// How much the server holds.
+    pub fn size(&self) -> ServerSize {
+        ServerSize {
+            sessions: self.sessions.len() - self.free.len(),
+            clients: self.online,
+            groups: self.groups.len(),
+            pairs: self.pairs.len(),
+            routes: self.relay.routes(),
+        }
+    }
+
+    // ---- sessions
+
+    fn session_mut(&mut self, slot: u32) -> Option<&mut Session> {
+        self.sessions.get_mut(slot as usize)?.session.as_deref_mut()
+    }
+
+    fn client(&self, peer: PeerId) -> Option<&Session> {
+        let session = self.sessions.get(peer.slot() as usize)?.session.as_deref()?;
+        (session.peer == peer && session.phase == Phase::Online).then_some(session)
+    }
+
+    fn client_mut(&mut self, peer: PeerId) -> Option<&mut Session> {
+        self.client(peer)?;
+        self.session_mut(peer.slot())
+    }
+
+    /// Answers a login request, or repeats the answer.
+    fn on_login(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox) {
+        let Some(space) = out.reserve(DATAGRAM) else {
+            self.counters.logins_dropped += 1;
+            return;
+        };
+        let Some(request) = wire::login::ephemeral(datagram).ok().copied() else {
+            self.counters.logins_dropped += 1;
+            return;
+        };
+        if let Some(session) = self.requests.get(&request).and_then(|s| self.sessions[*s as usize].session.as_deref()) {
+            // Only to the address that was answered first: a copied request must not draw packets elsewhere.
+            if session.addr == from && !session.reply.is_empty() {
+                space[..session.reply.len()].copy_from_slice(&session.reply);
+                out.commit(session.reply.len(), Transmit::datagram(SocketId::MAIN, from));
+            }
+            return;
+        }
+        let slot = self.free.last().copied().unwrap_or(self.sessions.len() as u32);
+        let full = self.handshakes >= self.config.limits.max_handshakes
+            || self.online >= self.config.limits.max_clients
+            || slot as usize >= MAX_SESSIONS;
+        let Ok(seed) = <[u8; 8]>::try_from(&self.entropy.keys().draw()[..8]) else { return };
+        let id = session_id(slot, u64::from_be_bytes(seed));
+        let mut agreed: Option<(Arc<dyn Crypto>, Vec<u8>)> = None;
+        let (app, suites) = (self.config.app, &self.config.suites);
+        let decide = |_: &[u8; 32], hello: &Hello| {
+            let crypto = judge(hello, app, suites, full)?;
+            let suite = crypto.id();
+            agreed = Some((crypto, hello.suites.as_slice().to_vec()));
+            Ok((id, suite))
+        };
+        let Ok(answer) = self.login.answer(self.entropy.keys(), datagram, space, decide) else {
+            self.counters.logins_dropped += 1;
+            return;
+        };
+        let reply = space[..answer.len].to_vec();
+        out.commit(answer.len, Transmit::datagram(SocketId::MAIN, from));
+        let (Some(secrets), Some((crypto, suites))) = (answer.accepted, agreed) else { return };
+        if self.free.pop().is_none() {
+            self.sessions.push(Slot::default());
+        }
+        let place = &mut self.sessions[slot as usize];
+        place.generation = place.generation.wrapping_add(1).max(1);
+        let peer = PeerId::new(slot, place.generation);
+        let protection = Protection::new(crypto, &secrets.link, Session::ROLE);
+        let key = answer.client_key;
+        let answered = Answered { id, peer, addr: from, key, suites, request, reply, protection };
+        let rng = self.entropy.stream("client link", id);
+        let session = Session::new(now, &self.config, &self.transport, rng, answered);
+        place.session = Some(Box::new(session));
+        let added = self.relay.add_session(id, RelayKey::from_secret(&secrets.relay), from);
+        debug_assert!(added.is_ok(), "slots tell ids apart, and the relay has room for every slot");
+        self.requests.insert(request, slot);
+        self.handshakes += 1;
+        self.refresh(slot);
+    }
+
+    /// Ends a session: nothing of it remains.
+    fn end(&mut self, now: Instant, slot: u32, why: EndReason) {
+        self.part(now, slot, why);
+        let Some(session) = self.sessions.get_mut(slot as usize).and_then(|s| s.session.take()) else { return };
+        self.schedule.set(slot, None);
+        self.requests.remove(&session.request);
+        self.relay.remove_session(session.id);
+        self.free.push(slot);
+        match session.phase {
+            Phase::Handshake => self.handshakes -= 1,
+            Phase::Asking => {
+                let login = session.login();
+                let asks = |q: &Queued| matches!(q, Queued::Event(ServerEvent::LoginRequested { login: l, .. }) if *l == login);
+                self.queue.retain(|q| !asks(q));
+            }
+            Phase::Rejected | Phase::Online | Phase::Closing(_) => {}
+        }
+    }
+
+    fn refresh(&mut self, slot: u32) {
+        let timers = &self.config.timers;
+        let due = self.sessions.get(slot as usize).and_then(|s| s.session.as_deref()).map(|s| s.wake(timers));
+        self.schedule.set(slot, due);
+    }
+
+    // ---- packets
+
+    fn datagram(&mut self, now: Instant, from: SocketAddr, ecn: Ecn, datagram: &mut [u8], out: &mut Outbox) {
+        match header::classify(datagram) {
+            Some(Kind::Relay) => self.forward(now, from, datagram, out),
+            Some(Kind::Short { cid }) => {
+                let slot = slot_of(cid);
+                match self.session_mut(slot) {
+                    Some(session) if session.id == cid => self.from_client(now, slot, from, ecn, datagram),
+                    _ => self.counters.unknown += 1,
+                }
+            }
+            Some(Kind::LoginRequest) => self.on_login(now, from, datagram, out),
+            _ => self.counters.unknown += 1,
+        }
+    }
+
+    fn forward(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox) {
+        let Ok(forward) = self.relay.admit(datagram, from) else {
+            self.counters.relay_refused += 1;
+            return;
+        };
+        let (to, inner) = (forward.to, forward.inner);
+        // The first packets on a route take along what the receiver has not acknowledged yet, its join above all, so
+        // that they do not arrive before it even if that was lost.
+        if forward.fresh
+            && let slot = slot_of(forward.to_session)
+            && let Some(session) = self.session_mut(slot)
+        {
+            session.link.transport().resend_control(now);
+            let addr = session.addr;
+            session.link.transmit(now, &mut Route::Straight(addr), out);
+            self.refresh(slot);
+        }
+        match out.reserve(inner.len()) {
+            Some(space) => {
+                space.copy_from_slice(inner);
+                out.commit(inner.len(), Transmit::datagram(SocketId::MAIN, to));
+                self.counters.forwarded += 1;
+            }
+            None => self.counters.relay_dropped += 1,
+        }
+    }
+
+    fn from_client(&mut self, now: Instant, slot: u32, from: SocketAddr, ecn: Ecn, datagram: &mut [u8]) {
+        let Some(session) = self.session_mut(slot) else { return };
+        let taken = session.link.receive(now, crate::transport::MAIN, from, ecn, datagram);
+        let mut over = session.link.closed().map(|_| EndReason::Remote);
+        match taken {
+            Ok(()) => session.reply = Vec::new(),
+            Err(Unusable::Sealed(_)) => self.counters.unopened += 1,
+            Err(Unusable::Violation(_)) => over = Some(EndReason::Violation),
+        }
+        if over.is_none() && self.drain_control(now, slot).is_err() {
+            over = Some(EndReason::Violation);
+        }
+        if let Some(why) = over {
+            self.counters.violations += u64::from(why == EndReason::Violation);
+            return if why == EndReason::Remote { self.end(now, slot, why) } else { self.break_off(now, slot, why) };
+        }
+        self.announce(slot);
+        self.refresh(slot);
+    }
+
+    /// Ends a session whose client has to be told.
+    fn break_off(&mut self, now: Instant, slot: u32, why: EndReason) {
+        self.part(now, slot, why);
+        if let Some(session) = self.session_mut(slot) {
+            session.deadline = now;
+        }
+        self.refresh(slot);
+    }
+
+    fn announce(&mut self, slot: u32) {
+        let Some(session) = self.sessions.get_mut(slot as usize).and_then(|s| s.session.as_deref_mut()) else { return };
+        let peer = session.peer;
+        for _ in 0..session.link.transport().take_ready() {
+            self.queue.push_back(Queued::Message(peer));
+        }
+        if session.link.transport().writable() {
+            self.queue.push_back(Queued::Writable(peer));
+        }
+    }
+
+    // ---- control
+
+    fn drain_control(&mut self, now: Instant, slot: u32) -> Result<(), Nonsense> {
+        let mut message = Vec::new();
+        while let Some(session) = self.session_mut(slot) {
+            if !session.link.transport().next_control(&mut message) {
+                break;
+            }
+            let control = ToServer::decode(&message).map_err(|_| Nonsense)?;
+            self.apply(now, slot, control)?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, now: Instant, slot: u32, control: ToServer<'_>) -> Result<(), Nonsense> {
+        let decision = now + self.config.timers.decision;
+        let Some(session) = self.session_mut(slot) else { return Ok(()) };
+        let (phase, from) = (session.phase, session.peer);
+        match control {
+            ToServer::HostCandidates { candidates } => session.local = candidates,
+            ToServer::Token { token } if phase == Phase::Handshake => {
+                session.phase = Phase::Asking;
+                let event =
+                    ServerEvent::LoginRequested { login: session.login(), from: session.addr, token: token.into() };
+                session.deadline = decision;
+                self.handshakes -= 1;
+                self.queue.push_back(Queued::Event(event));
+            }
+            ToServer::JoinProcessed { group, member, epoch } if phase == Phase::Online => {
+                self.groups.processed(from, group, member, epoch);
+                self.carry_out(now);
+            }
+            ToServer::PathReport { peer, epoch, path } if phase == Phase::Online => {
+                if let Some(path) = self.pairs.report(from, peer, epoch, path) {
+                    self.queue.push_back(Queued::Event(ServerEvent::PathChanged { a: from, b: peer, path }));
+                }
+            }
+            ToServer::RequestPunch { peer, epoch } if phase == Phase::Online => {
+                if self.pairs.restart(now, from, peer, epoch) {
+                    self.punch(now, from, peer, epoch);
+                    self.punch(now, peer, from, epoch);
+                }
+            }
+            // Legal only in one phase, and this is another; a repeated token is one.
+            ToServer::Token { .. }
+            | ToServer::JoinProcessed { .. }
+            | ToServer::PathReport { .. }
+            | ToServer::RequestPunch { .. } => return Err(Nonsense),
+        }
+        Ok(())
+    }
+
+    /// Tells `to` to begin probing `peer` now.
+    fn punch(&mut self, now: Instant, to: PeerId, peer: PeerId, epoch: u64) {
+        let (Some(receiver), Some(other)) = (self.client(to), self.client(peer)) else { return };
+        let candidates = other.candidates_for(receiver);
+        self.tell(now, to.slot(), &ToClient::Punch { peer, epoch, candidates });
+    }
+
+    /// Sends a control message. A client that lets 256 KiB of them pile up has not answered for long: it is ended.
+    fn tell(&mut self, now: Instant, slot: u32, message: &ToClient<'_>) {
+        let Some(session) = self.sessions.get_mut(slot as usize).and_then(|s| s.session.as_deref_mut()) else { return };
+        let mut w = Writer::new(&mut self.control);
+        let sent = message.encode(&mut w).is_ok()
+            && session.link.transport().send_next(now, Scope::Control, w.written()).is_ok();
+        if !sent {
+            session.deadline = now;
+        }
+        self.refresh(slot);
+    }
+
+    /// Carries the effects of a change of membership out, in their order.
+    fn carry_out(&mut self, now: Instant) {
+        while let Some(effect) = self.groups.poll_effect() {
+            match effect {
+                Effect::PairUp { a, b, epoch } => self.pair_up(now, a, b, epoch),
+                Effect::PairDown { a, b, .. } => self.pair_down(now, a, b),
+                Effect::Joined { to, group, member, epoch, message } => {
+                    self.tell(now, to.slot(), &ToClient::MemberJoined { group, member, epoch, message: &message });
+                }
+                Effect::Left { to, group, member, epoch, why } => {
+                    if self.client(to).is_some() {
+                        self.tell(now, to.slot(), &ToClient::MemberLeft { group, member, epoch, why });
+                    }
+                }
+                Effect::Completed { group, member, outcome } => {
+                    self.queue.push_back(Queued::Event(ServerEvent::JoinCompleted { group, member, outcome }));
+                }
+                Effect::Ended(group) => self.queue.push_back(Queued::Event(ServerEvent::GroupEnded(group))),
+            }
+        }
+    }
+
+    fn pair_up(&mut self, now: Instant, a: PeerId, b: PeerId, epoch: u64) {
+        let psk = Psk(*self.entropy.keys().draw());
+        let (Some(first), Some(second)) = (self.client(a), self.client(b)) else { return };
+        let rtt = first.rtt() + second.rtt();
+        let rtt_us = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
+        // Every login shares the last, portable suite with the server, so two clients always have one in common.
+        let ours: Vec<_> = self.config.suites.iter().filter(|s| first.suites.contains(&s.id())).cloned().collect();
+        let Some(suite) = common_suite(&ours, &second.suites).map(|s| s.id()) else { return };
+        let (ids, candidates) = ([first.id, second.id], [second.candidates_for(first), first.candidates_for(second)]);
+        let Ok(there) = self.relay.add_route(ids[0], ids[1]) else { return };
+        let Ok(back) = self.relay.add_route(ids[1], ids[0]) else { return };
+        let handles = if a < b { [there, back] } else { [back, there] };
+        self.pairs.insert(now, a, b, epoch, handles);
+        for (to, peer, handle, candidates) in [(a, b, there, candidates[0]), (b, a, back, candidates[1])] {
+            let Some(other) = self.client(peer) else { return };
+            let (key, user_data) = (other.key, other.user_data.clone());
+            let up =
+                ToClient::PeerUp { peer, key, psk, epoch, handle, suite, rtt_us, user_data: &user_data, candidates };
+            self.tell(now, to.slot(), &up);
+        }
+    }
+
+    fn pair_down(&mut self, now: Instant, a: PeerId, b: PeerId) {
+        let Some(pair) = self.pairs.remove(a, b) else { return };
+        for (to, peer, handle) in [(a.min(b), a.max(b), pair.handles[0]), (a.max(b), a.min(b), pair.handles[1])] {
+            let Some(session) = self.client(to) else { continue };
+            self.relay.remove_route(session.id, handle);
+            self.tell(now, to.slot(), &ToClient::PeerDown { peer, epoch: pair.epoch });
+        }
+    }
+
+    fn record(&mut self, now: Instant, entry: Entry<'_>) {
+        if let Some(tap) = &mut self.tap {
+            tap.record(now, entry);
+        }
+    }
+}
+
+fn group_limits(config: &ServerConfig) -> GroupLimits {
+    GroupLimits {
+        groups: config.limits.max_groups,
+        members: config.limits.max_members,
+        join_timeout: config.timers.join,
+        ..GroupLimits::default()
+    }
+}
+
+fn relay_limits(config: &ServerConfig) -> RelayLimits {
+    let sessions = config.limits.max_clients.saturating_add(config.limits.max_handshakes).saturating_add(1);
+    RelayLimits { sessions: sessions.max(MAX_SESSIONS), routes: 1 << 16 }
+}
+
+/// A client said something that none says.
+struct Nonsense;
+
+/// Whether a login may go on, and with which suite.
+fn judge(hello: &Hello, app: u64, suites: &[Arc<dyn Crypto>], full: bool) -> Result<Arc<dyn Crypto>, Refusal> {
+    if hello.version != crate::client::VERSION {
+        return Err(Refusal::Version { server: crate::client::VERSION });
+    }
+    if hello.app != app {
+        return Err(Refusal::Application);
+    }
+    // The suite with the highest id is the portable one that every client must have, so that any two can converse.
+    let portable = suites.iter().map(|s| s.id()).max();
+    let common =
+        common_suite(suites, hello.suites.as_slice()).filter(|_| portable.is_some_and(|p| hello.suites.contains(p)));
+    let crypto = common.ok_or(Refusal::Suite)?;
+    if full { Err(Refusal::Full) } else { Ok(crypto) }
+}
+
+impl Machine for Server {
+    fn handle(&mut self, now: Instant, input: Input<'_>, out: &mut Outbox) {
+        if let Some(tap) = &mut self.tap {
+            tap.record(now, Entry::Input { input: &input, room: out.state() });
+        }
+        match input {
+            Input::Datagrams { socket: SocketId::MAIN, from, ecn, stride, bytes, .. } => {
+                let stride = if stride == 0 { bytes.len().max(1) } else { stride };
+                for datagram in bytes.chunks_mut(stride) {
+                    self.datagram(now, from, ecn, datagram, out);
+                }
+            }
+            Input::Entropy(fresh) => self.entropy.keys().mix(fresh),
+            // Nothing else concerns a server whose legs are all UDP; loss recovery covers a send that failed.
+            Input::Datagrams { .. }
+            | Input::Wake
+            | Input::Interfaces(_)
+            | Input::Socket(..)
+            | Input::Stream(..)
+            | Input::SendFailed { .. }
+            | Input::PortMapped { .. }
+            | Input::UnixTime(_) => {}
+        }
+    }
+
+    fn transmit(&mut self, now: Instant, out: &mut Outbox) {
+        self.record(now, Entry::Transmit(out.state()));
+        self.groups.on_wake(now);
+        self.carry_out(now);
+        while out.room() >= DATAGRAM {
+            let Some(slot) = self.schedule.pop_due(now) else { return };
+            let timers = &self.config.timers;
+            let Some(session) = self.sessions.get_mut(slot as usize).and_then(|s| s.session.as_deref_mut()) else {
+                continue;
+            };
+            let mut route = Route::Straight(session.addr);
+            if session.ends_at(timers) <= now {
+                let reason = match session.phase {
+                    Phase::Closing(EndReason::Violation) => CLOSE_VIOLATION,
+                    Phase::Closing(_) => CLOSE_LOCAL,
+                    _ => CLOSE_TIMED_OUT,
+                };
+                session.link.close(now, &mut route, reason, out);
+                self.end(now, slot, EndReason::TimedOut);
+                continue;
+            }
+            session.link.transmit(now, &mut route, out);
+            self.announce(slot);
+            self.refresh(slot);
+        }
+    }
+
+    fn request(&mut self) -> Option<Request> {
+        self.record(Instant::ZERO, Entry::PollRequest);
+        None
+    }
+
+    fn wake(&self) -> Option<(Instant, Wake)> {
+        let join = self.groups.wake().map(|at| (at, Wake::Idle));
+        [self.schedule.next(), join].into_iter().flatten().min()
+    }
+
+    fn tap(&mut self, tap: Option<Box<dyn Tap>>) {
+        self.tap = tap;
+    }
+}

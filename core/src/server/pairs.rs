@@ -1,0 +1,92 @@
+//! What the server knows of each two clients that share a group: their routes in the relay, and how traffic between them
+//! goes.
+//!
+//! Each end reports its own verdict. The pair counts as direct when both say so; else the reason is that of the end that
+//! knows more, which is the one whose reason comes later in [`RelayReason`]'s order of how far punching got.
+
+use crate::entropy::SeededState;
+use crate::event::{Path, RelayReason};
+use crate::ids::PeerId;
+use crate::time::{Duration, Instant};
+use hashbrown::HashMap;
+
+/// Synchronised restarts of one pair are at least so far apart, so that both ends' requests, which come together, make
+/// one, and a client that asks all the time costs nothing.
+const RESTART_INTERVAL: Duration = Duration::from_secs(1);
+
+pub(super) struct Pair {
+    pub(super) epoch: u64,
+    /// Handles that the lower and the higher client use to reach each other.
+    pub(super) handles: [u32; 2],
+    /// As the lower and the higher client say.
+    reports: [Path; 2],
+    last_start: Instant,
+}
+
+/// Keyed by (lower, higher).
+pub(super) struct Pairs {
+    map: HashMap<(PeerId, PeerId), Pair, SeededState>,
+}
+
+const PROBING: Path = Path::Relayed { because: RelayReason::Probing };
+
+impl Pairs {
+    pub(super) fn new(hasher: SeededState) -> Self {
+        Self { map: HashMap::with_hasher(hasher) }
+    }
+
+    pub(super) fn insert(&mut self, now: Instant, a: PeerId, b: PeerId, epoch: u64, handles: [u32; 2]) {
+        let pair = Pair { epoch, handles, reports: [PROBING; 2], last_start: now };
+        self.map.insert(key(a, b), pair);
+    }
+
+    pub(super) fn remove(&mut self, a: PeerId, b: PeerId) -> Option<Pair> {
+        self.map.remove(&key(a, b))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// How traffic goes between two clients; `None` if they share no group.
+    pub(super) fn path(&self, a: PeerId, b: PeerId) -> Option<Path> {
+        self.map.get(&key(a, b)).map(Pair::path)
+    }
+
+    /// Takes a report. The pair's path, if that made a change that anyone should hear of.
+    pub(super) fn report(&mut self, from: PeerId, about: PeerId, epoch: u64, path: Path) -> Option<Path> {
+        let pair = self.map.get_mut(&key(from, about)).filter(|p| p.epoch == epoch)?;
+        let before = pair.path();
+        *if from < about { &mut pair.reports[0] } else { &mut pair.reports[1] } = path;
+        let after = pair.path();
+        let same = match (before, after) {
+            (Path::Direct { .. }, Path::Direct { .. }) => true,
+            (before, after) => before == after,
+        };
+        (!same).then_some(after)
+    }
+
+    /// Whether hole punching between two may be restarted now; if so, it counts as done.
+    pub(super) fn restart(&mut self, now: Instant, a: PeerId, b: PeerId, epoch: u64) -> bool {
+        let Some(pair) = self.map.get_mut(&key(a, b)).filter(|p| p.epoch == epoch) else { return false };
+        let due = now.since(pair.last_start) >= RESTART_INTERVAL;
+        if due {
+            pair.last_start = now;
+        }
+        due
+    }
+}
+
+impl Pair {
+    fn path(&self) -> Path {
+        match self.reports {
+            [Path::Direct { rtt: a }, Path::Direct { rtt: b }] => Path::Direct { rtt: (a + b) / 2 },
+            [Path::Relayed { because: a }, Path::Relayed { because: b }] => Path::Relayed { because: a.max(b) },
+            [Path::Relayed { because }, _] | [_, Path::Relayed { because }] => Path::Relayed { because },
+        }
+    }
+}
+
+fn key(a: PeerId, b: PeerId) -> (PeerId, PeerId) {
+    (a.min(b), a.max(b))
+}

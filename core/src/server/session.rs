@@ -1,0 +1,143 @@
+//! One client's session, as the server holds it.
+//!
+//! It begins with an answered login request, becomes *asking* when the client's token arrives over the established keys,
+//! and *online* when the application accepts it. Each phase but the last has a deadline.
+
+use crate::config::{ServerConfig, Timers};
+use crate::event::EndReason;
+use crate::ids::{LoginId, PeerId};
+use crate::link::{Link, PAYLOAD};
+use crate::machine::Wake;
+use crate::secure::{Protection, Role};
+use crate::time::{Duration, Instant};
+use crate::transport::{MAIN, Transport, TransportConfig};
+use crate::wire::control::Candidates;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+/// Before a client's first acknowledged packet its round-trip time is this (RFC 9002 §6.2.2).
+const ASSUMED_RTT: Duration = Duration::from_millis(333);
+
+/// Bits of a session id that hold the slot. Above them are 32 random bits and the shard.
+const SLOT_BITS: u32 = 24;
+
+/// Most sessions that a session id can tell apart within a shard.
+pub(super) const MAX_SESSIONS: usize = 1 << SLOT_BITS;
+
+/// Which slot a session id names.
+pub(super) const fn slot_of(id: u64) -> u32 {
+    (id & ((1 << SLOT_BITS) - 1)) as u32
+}
+
+/// A session id: shard (8 bits, always 0 with one shard) · random (32) · slot (24). The random part keeps a late packet
+/// of a former session from being taken for one of the slot's present owner.
+pub(super) const fn session_id(slot: u32, random: u64) -> u64 {
+    (random & 0xffff_ffff) << SLOT_BITS | slot as u64
+}
+
+/// How far a session has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// The login was answered; nothing has come under the new keys.
+    Handshake,
+    /// The application is to decide.
+    Asking,
+    /// A client.
+    Online,
+    /// Turned away; stays until the deadline, so that it can be told again.
+    Rejected,
+    /// Over but for a last packet that says so.
+    Closing(EndReason),
+}
+
+pub(super) struct Session {
+    /// On the wire: the client's packets to the server carry it.
+    pub(super) id: u64,
+    /// As peers call it, once online; its login before that has the same parts.
+    pub(super) peer: PeerId,
+    pub(super) phase: Phase,
+    pub(super) deadline: Instant,
+    pub(super) link: Link,
+    pub(super) addr: SocketAddr,
+    /// The client's X25519 key of this session.
+    pub(super) key: [u8; 32],
+    /// Suites that it can use.
+    pub(super) suites: Vec<u8>,
+    /// Where its host says it can be reached on its own network.
+    pub(super) local: Candidates,
+    pub(super) user_data: Box<[u8]>,
+    /// The request's ephemeral key, under which repetitions are recognised.
+    pub(super) request: [u8; 32],
+    /// The answer, for such repetitions; empty once the client has shown the keys.
+    pub(super) reply: Vec<u8>,
+}
+
+/// What a session is made of.
+pub(super) struct Answered {
+    pub(super) id: u64,
+    pub(super) peer: PeerId,
+    pub(super) addr: SocketAddr,
+    pub(super) key: [u8; 32],
+    pub(super) suites: Vec<u8>,
+    pub(super) request: [u8; 32],
+    pub(super) reply: Vec<u8>,
+    pub(super) protection: Protection,
+}
+
+impl Session {
+    pub(super) fn new(
+        now: Instant,
+        config: &ServerConfig,
+        transport: &TransportConfig,
+        rng: crate::entropy::Rng,
+        answered: Answered,
+    ) -> Self {
+        let Answered { id, peer, addr, key, suites, request, reply, mut protection } = answered;
+        protection.set_cid_in(MAIN, id);
+        let engine = Transport::new(now, transport, rng, ASSUMED_RTT, PAYLOAD);
+        Self {
+            id,
+            peer,
+            phase: Phase::Handshake,
+            deadline: now + config.timers.handshake,
+            link: Link::with_server(now, protection, engine, None),
+            addr,
+            key,
+            suites,
+            local: Candidates::new(),
+            user_data: Box::default(),
+            request,
+            reply,
+        }
+    }
+
+    /// Which end of the server link a server is.
+    pub(super) const ROLE: Role = Role::Responder;
+
+    pub(super) fn login(&self) -> LoginId {
+        LoginId::new(self.peer.slot(), self.peer.generation())
+    }
+
+    /// Where the peers of this client may probe it: its address as seen here and, for a peer behind the same address,
+    /// those on its own network.
+    pub(super) fn candidates_for(&self, other: &Self) -> Candidates {
+        let local = if self.addr.ip() == other.addr.ip() { self.local.as_slice() } else { &[] };
+        local.iter().copied().chain([self.addr]).collect()
+    }
+
+    pub(super) fn rtt(&self) -> Duration {
+        self.link.transport_ref().rtt(MAIN).unwrap_or(ASSUMED_RTT)
+    }
+
+    /// When this session is over if nothing happens.
+    pub(super) fn ends_at(&self, timers: &Timers) -> Instant {
+        let idle = self.link.last_received() + timers.session_idle;
+        if self.phase == Phase::Online { idle.min(self.deadline) } else { self.deadline }
+    }
+
+    pub(super) fn wake(&self, timers: &Timers) -> (Instant, Wake) {
+        let end = (self.ends_at(timers), Wake::Idle);
+        self.link.wake().map_or(end, |due| due.min(end))
+    }
+}
