@@ -1,4 +1,9 @@
 //! Server-led peer-to-peer for games over real sockets.
+//!
+//! [`Client`] and [`Server`] fit a loop that is the application's own: a game's frame, a server's main loop. Neither has
+//! threads or a runtime, and nothing but `wait` ever waits. `examples/` has a program of each.
+//!
+//! Both are a [`Driver`] around a pure machine of [`posse_core`]; the driver serves any other [`Machine`] as well.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "std")]
@@ -7,6 +12,10 @@ mod driver;
 mod seed;
 #[cfg(feature = "std")]
 mod socket;
+#[cfg(feature = "std")]
+mod std_client;
+#[cfg(feature = "std")]
+mod std_server;
 
 #[cfg(feature = "std")]
 pub use driver::{Driver, DriverStats, UpdateError};
@@ -14,5 +23,15 @@ pub use driver::{Driver, DriverStats, UpdateError};
 pub use seed::{SeedError, os_seed};
 #[cfg(feature = "std")]
 pub use socket::BindError;
+#[cfg(feature = "std")]
+pub use std_client::{Client, ClientOptions, ConnectError};
+#[cfg(feature = "std")]
+pub use std_server::{ServeError, Server, ServerOptions};
 
+pub use posse_core;
+pub use posse_core::client::{PeerView, SendError, Sent};
+pub use posse_core::config::{ConfigError, Limits, Timers};
+pub use posse_core::server::{
+    AcceptError, CreateGroupError, DestroyError, GroupOptions, JoinError, LeaveError, UnknownClient,
+};
 pub use posse_core::*;

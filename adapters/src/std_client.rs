@@ -1,0 +1,178 @@
+//! A client in a game's own loop.
+
+use crate::driver::{Driver, DriverStats, UpdateError};
+use crate::seed::{SeedError, aes_hardware, os_seed};
+use crate::socket::BindError;
+use posse_core::client::{Client as Machine, PeerView, SendError, Sent};
+use posse_core::config::{ClientConfig, ConfigError, Limits, Timers};
+use posse_core::secure::suites;
+use posse_core::{Channel, ClientEvent, GroupId, Instant, PeerId, SendOptions, To};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+/// What a client is told.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClientOptions {
+    /// Where the server listens.
+    pub server: SocketAddr,
+    /// The server's public key, known beforehand: [`Server::public_key`](crate::Server::public_key).
+    pub server_key: [u8; 32],
+    /// Which application this is; a server of another one refuses the login.
+    pub app: u64,
+    /// Presented to the server's application, encrypted; at most 1,024 bytes.
+    pub token: Vec<u8>,
+    /// Where the socket is bound. By default any port on every address of the server's family.
+    pub bind: SocketAddr,
+    /// Its bounds.
+    pub limits: Limits,
+    /// Its times.
+    pub timers: Timers,
+}
+
+impl ClientOptions {
+    /// A client of `server` with no token and everything else by default.
+    pub fn new(server: SocketAddr, server_key: [u8; 32], app: u64) -> Self {
+        let any: IpAddr = if server.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+        Self {
+            server,
+            server_key,
+            app,
+            token: Vec::new(),
+            bind: SocketAddr::new(any, 0),
+            limits: Limits::default(),
+            timers: Timers::default(),
+        }
+    }
+
+    /// With this token for the server's application.
+    pub fn token(mut self, token: impl Into<Vec<u8>>) -> Self {
+        self.token = token.into();
+        self
+    }
+
+    /// With the socket bound here.
+    pub fn bind(mut self, addr: SocketAddr) -> Self {
+        self.bind = addr;
+        self
+    }
+}
+
+/// Why a client could not begin. That the server does not answer or says no comes later, as
+/// [`ClientEvent::LoginFailed`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The options cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The socket could not be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// No random bytes, no keys.
+    #[error(transparent)]
+    Seed(#[from] SeedError),
+}
+
+/// A client over a real socket. It logs out when dropped.
+///
+/// Once a frame: [`Self::update`], then [`Self::next_event`] until there is none, sends, and [`Self::flush`].
+pub struct Client {
+    driver: Driver<Machine>,
+}
+
+impl Client {
+    /// Binds a socket and begins to log in. Does not wait: [`ClientEvent::LoggedIn`] tells when it is done.
+    pub fn connect(options: ClientOptions) -> Result<Self, ConnectError> {
+        let mut config = ClientConfig::new(options.server, options.server_key, options.app, os_seed()?);
+        config.token = options.token;
+        config.suites = suites(aes_hardware());
+        config.limits = options.limits;
+        config.timers = options.timers;
+        let machine = Machine::new(Instant::ZERO, config)?;
+        Ok(Self { driver: Driver::bind(options.bind, machine)? })
+    }
+
+    /// Catches up with the network and the clock, within bounds and without waiting.
+    pub fn update(&mut self) -> Result<(), UpdateError> {
+        self.driver.update()
+    }
+
+    /// The next thing to know. A message's bytes are put into `payload`, which is cleared first.
+    pub fn next_event(&mut self, payload: &mut Vec<u8>) -> Option<ClientEvent> {
+        let now = self.driver.now();
+        self.driver.machine_mut().poll_event(now, payload)
+    }
+
+    /// Sends a message to a peer, a group or [`PeerId::SERVER`]; it leaves with the next flush or update.
+    pub fn send(&mut self, to: impl Into<To>, channel: Channel, bytes: &[u8]) -> Result<Sent, SendError> {
+        self.send_with(to, channel, bytes, SendOptions::default())
+    }
+
+    /// The same with options.
+    pub fn send_with(
+        &mut self,
+        to: impl Into<To>,
+        channel: Channel,
+        bytes: &[u8],
+        options: SendOptions,
+    ) -> Result<Sent, SendError> {
+        let now = self.driver.now();
+        self.driver.machine_mut().send(now, to, channel, bytes, options)
+    }
+
+    /// Puts on the wire at once what was sent since the last update.
+    pub fn flush(&mut self) {
+        self.driver.flush();
+    }
+
+    /// For a program without frames: sleeps until there is something to update or poll, or `max` is over.
+    pub fn wait(&mut self, max: Duration) {
+        if !self.driver.machine().has_events() {
+            self.driver.wait(max);
+        }
+    }
+
+    /// Logs out; the server and the peers learn of it at once.
+    pub fn disconnect(&mut self) {
+        let now = self.driver.now();
+        self.driver.machine_mut().disconnect(now);
+        self.driver.flush();
+    }
+
+    /// This client's id, once it is logged in.
+    pub fn id(&self) -> Option<PeerId> {
+        self.driver.machine().id()
+    }
+
+    /// Everyone with whom it shares a group, and how traffic with each goes.
+    pub fn peers(&self) -> impl Iterator<Item = PeerView> + '_ {
+        self.driver.machine().peers()
+    }
+
+    /// The members of a group, this client included; nobody if it is in no such group.
+    pub fn members(&self, group: GroupId) -> impl Iterator<Item = PeerId> + '_ {
+        self.driver.machine().members(group)
+    }
+
+    /// Smoothed round-trip time to the server.
+    pub fn server_rtt(&self) -> Option<Duration> {
+        self.driver.machine().server_rtt()
+    }
+
+    /// Where the socket is bound.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.driver.local_addr()
+    }
+
+    /// What went through the socket so far.
+    pub fn stats(&self) -> DriverStats {
+        self.driver.stats()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.disconnect();
+    }
+}

@@ -1,0 +1,171 @@
+//! A server in a program's own loop.
+
+use crate::driver::{Driver, DriverStats, UpdateError};
+use crate::seed::{SeedError, aes_hardware, os_seed};
+use crate::socket::BindError;
+use posse_core::client::SendError;
+use posse_core::config::{ConfigError, Limits, ServerConfig, Timers};
+use posse_core::secure::suites;
+use posse_core::server::{
+    AcceptError, CreateGroupError, DestroyError, GroupOptions, JoinError, LeaveError, Server as Machine, UnknownClient,
+};
+use posse_core::{Channel, GroupId, Instant, LoginId, Path, PeerId, SendOptions, ServerEvent};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What a server is told.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct ServerOptions {
+    /// The server's secret key. Clients know its public half beforehand, so keep it over restarts; [`os_seed`] makes one.
+    pub key: [u8; 32],
+    /// Which application this is; clients of another one are refused.
+    pub app: u64,
+    /// Its bounds.
+    pub limits: Limits,
+    /// Its times.
+    pub timers: Timers,
+}
+
+impl ServerOptions {
+    /// A server with this secret key and everything else by default.
+    pub fn new(key: [u8; 32], app: u64) -> Self {
+        Self { key, app, limits: Limits::default(), timers: Timers::default() }
+    }
+}
+
+/// Why a server could not begin.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The options cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The socket could not be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// No random bytes, no keys.
+    #[error(transparent)]
+    Seed(#[from] SeedError),
+}
+
+/// A server over a real socket.
+///
+/// In a loop: [`Self::update`], then [`Self::next_event`] until there is none, whatever is to be done, [`Self::flush`],
+/// and [`Self::wait`].
+pub struct Server {
+    driver: Driver<Machine>,
+}
+
+impl Server {
+    /// Binds `addr` and serves.
+    pub fn bind(addr: SocketAddr, options: ServerOptions) -> Result<Self, ServeError> {
+        let mut config = ServerConfig::new(options.key, options.app, os_seed()?);
+        config.suites = suites(aes_hardware());
+        config.limits = options.limits;
+        config.timers = options.timers;
+        let machine = Machine::new(Instant::ZERO, config)?;
+        Ok(Self { driver: Driver::bind(addr, machine)? })
+    }
+
+    /// The key that clients are to be given.
+    pub fn public_key(&self) -> [u8; 32] {
+        self.driver.machine().public_key()
+    }
+
+    /// Catches up with the network and the clock, within bounds and without waiting.
+    pub fn update(&mut self) -> Result<(), UpdateError> {
+        self.driver.update()
+    }
+
+    /// The next thing to know. A message's bytes are put into `payload`, which is cleared first.
+    pub fn next_event(&mut self, payload: &mut Vec<u8>) -> Option<ServerEvent> {
+        let now = self.driver.now();
+        self.driver.machine_mut().poll_event(now, payload)
+    }
+
+    /// Lets a login in. Its peers will see `user_data` in their join events, itself `message` in its login event.
+    pub fn accept(&mut self, login: LoginId, user_data: &[u8], message: &[u8]) -> Result<PeerId, AcceptError> {
+        let now = self.driver.now();
+        self.driver.machine_mut().accept(now, login, user_data, message)
+    }
+
+    /// Turns a login away with a word to its application.
+    pub fn reject(&mut self, login: LoginId, message: &[u8]) -> Result<(), AcceptError> {
+        let now = self.driver.now();
+        self.driver.machine_mut().reject(now, login, message)
+    }
+
+    /// Ends a client's session.
+    pub fn disconnect(&mut self, client: PeerId) -> Result<(), UnknownClient> {
+        let now = self.driver.now();
+        self.driver.machine_mut().disconnect(now, client)
+    }
+
+    /// Makes a group. Its members can message one another as soon as they learn of it.
+    pub fn create_group(&mut self, members: &[PeerId], options: GroupOptions<'_>) -> Result<GroupId, CreateGroupError> {
+        let now = self.driver.now();
+        self.driver.machine_mut().create_group(now, members, options)
+    }
+
+    /// Adds a member; `message` goes into the join events.
+    pub fn join_group(&mut self, member: PeerId, group: GroupId, message: &[u8]) -> Result<(), JoinError> {
+        let now = self.driver.now();
+        self.driver.machine_mut().join_group(now, member, group, message)
+    }
+
+    /// Takes a member out.
+    pub fn leave_group(&mut self, member: PeerId, group: GroupId) -> Result<(), LeaveError> {
+        let now = self.driver.now();
+        self.driver.machine_mut().leave_group(now, member, group)
+    }
+
+    /// Ends a group.
+    pub fn destroy_group(&mut self, group: GroupId) -> Result<(), DestroyError> {
+        let now = self.driver.now();
+        self.driver.machine_mut().destroy_group(now, group)
+    }
+
+    /// Sends a message to a client; it leaves with the next flush or update.
+    pub fn send(&mut self, to: PeerId, channel: Channel, bytes: &[u8]) -> Result<(), SendError> {
+        let now = self.driver.now();
+        self.driver.machine_mut().send(now, to, channel, bytes, SendOptions::default())
+    }
+
+    /// Puts on the wire at once what was done since the last update.
+    pub fn flush(&mut self) {
+        self.driver.flush();
+    }
+
+    /// Sleeps until there is something to update or poll, or `max` is over.
+    pub fn wait(&mut self, max: Duration) {
+        if !self.driver.machine().has_events() {
+            self.driver.wait(max);
+        }
+    }
+
+    /// The clients that are logged in.
+    pub fn clients(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.driver.machine().clients()
+    }
+
+    /// The members of a group.
+    pub fn members(&self, group: GroupId) -> impl Iterator<Item = PeerId> + '_ {
+        self.driver.machine().members(group)
+    }
+
+    /// How traffic between two clients goes, as last reported.
+    pub fn path(&self, a: PeerId, b: PeerId) -> Option<Path> {
+        self.driver.machine().path(a, b)
+    }
+
+    /// Where the socket is bound.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.driver.local_addr()
+    }
+
+    /// What went through the socket so far.
+    pub fn stats(&self) -> DriverStats {
+        self.driver.stats()
+    }
+}
