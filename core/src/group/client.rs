@@ -4,7 +4,6 @@
 //! of rise: first its own join, then the members that were there before in the order in which they came, then newcomers.
 //! So one number a group is enough to know a replayed or stale join, one for own joins, and one for peers.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
-#![allow(dead_code)]
 
 use crate::ids::{Channel, GroupId, PeerId};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -108,12 +107,6 @@ impl View {
         true
     }
 
-    /// The session's end: nothing of it remains but the epochs.
-    pub(crate) fn clear(&mut self) {
-        self.groups.clear();
-        self.shared.clear();
-    }
-
     /// The groups that this client is in.
     pub(crate) fn groups(&self) -> impl Iterator<Item = GroupId> {
         self.groups.keys().copied()
@@ -141,6 +134,7 @@ impl View {
     }
 
     /// How many groups are shared with `peer`.
+    #[cfg(test)]
     pub(crate) fn shared(&self, peer: PeerId) -> usize {
         self.groups_of(peer).count()
     }
@@ -153,6 +147,7 @@ impl View {
 
     /// The number that this client's next message to `group` on `channel` will have; 0 for the first one after each own
     /// join. `None` if it is not in the group.
+    #[cfg(test)]
     pub(crate) fn next_seq(&self, group: GroupId, channel: Channel) -> Option<u64> {
         self.groups.get(&group).map(|state| state.next.get(&channel).copied().unwrap_or(0))
     }

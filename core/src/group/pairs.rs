@@ -69,6 +69,7 @@ impl Pairs {
     }
 
     /// Since when they are peers, if they are.
+    #[cfg(test)]
     pub(super) fn epoch(&self, a: PeerId, b: PeerId) -> Option<u64> {
         self.shared.get(&ordered(a, b)).map(|pair| pair.epoch)
     }

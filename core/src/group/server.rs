@@ -12,7 +12,6 @@
 //! process it, and the joins that its *own* member has still to process. An acknowledgement carries the scope epoch of the
 //! two (the later of both joins), so one from an earlier stay of either never counts. Who leaves owes nothing any more.
 //! A join that is pending for too long is completed as timed out. So each join completes exactly once.
-#![allow(dead_code, unreachable_pub)]
 
 use super::pairs::{Pairs, ordered};
 use crate::entropy::SeededState;
@@ -29,19 +28,18 @@ use thiserror::Error;
 
 /// Bounds on groups, all of them on what the server's own application may ask for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct GroupLimits {
+pub(crate) struct GroupLimits {
     /// Groups at one time. Default 65,536: one for each client of a large server that has its own view group.
-    pub groups: usize,
+    pub(crate) groups: usize,
     /// Members of one group. Default 256: a creation tells everyone of everyone, so work and memory grow with the square.
-    pub members: usize,
+    pub(crate) members: usize,
     /// Groups that one client is in. Default 1,024: it may be in the view group of everyone in a crowd.
-    pub groups_of_member: usize,
+    pub(crate) groups_of_member: usize,
     /// Peers of one client over all its groups. Default 1,024: each is a link at that client, and a route at the relay.
-    pub peers_of_member: usize,
+    pub(crate) peers_of_member: usize,
     /// How long a join may be pending before it is completed as timed out. Default 30 s: over any hiccup of a link that
     /// does not end the session itself.
-    pub join_timeout: Duration,
+    pub(crate) join_timeout: Duration,
 }
 
 impl Default for GroupLimits {
@@ -435,6 +433,7 @@ impl Groups {
     }
 
     /// Whether there is such a group.
+    #[cfg(test)]
     pub(crate) fn exists(&self, id: GroupId) -> bool {
         self.find(id).is_some()
     }
@@ -460,11 +459,13 @@ impl Groups {
     }
 
     /// How many groups two clients share.
+    #[cfg(test)]
     pub(crate) fn shared(&self, a: PeerId, b: PeerId) -> usize {
         self.pairs.shared(a, b)
     }
 
     /// The epoch of two clients' [`Effect::PairUp`], while they are peers.
+    #[cfg(test)]
     pub(crate) fn pair_epoch(&self, a: PeerId, b: PeerId) -> Option<u64> {
         self.pairs.epoch(a, b)
     }

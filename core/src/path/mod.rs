@@ -37,8 +37,6 @@
 //! **Bounds.** Candidates, tokens, queued responses and challenges a round are all limited by the constants below. A
 //! forged or old token, a flood and an overfull list change a counter in [`PunchStats`] and nothing else.
 
-#![allow(dead_code)]
-
 mod candidate;
 #[cfg(test)]
 mod model;
@@ -390,6 +388,7 @@ impl Punch {
     }
 
     /// The proven address that direct packets go to.
+    #[cfg(test)]
     pub(crate) fn send_address(&self) -> Option<SocketAddr> {
         self.send
     }

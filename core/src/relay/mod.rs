@@ -21,7 +21,6 @@
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
-#![allow(dead_code)]
 
 use crate::entropy::SeededState;
 use crate::secure::{RelayKey, ReplayWindow};

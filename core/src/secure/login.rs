@@ -17,7 +17,6 @@
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
-#![allow(dead_code)]
 
 use super::noise;
 use super::secret::Secret;

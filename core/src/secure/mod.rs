@@ -20,13 +20,12 @@ pub(crate) mod secret;
 pub(crate) mod session;
 mod suite;
 
-#[allow(unused_imports)]
 pub(crate) use self::{
-    login::{Answer, ClientLogin, LoginError, LoginReply, LoginSecrets, ServerLogin},
-    protection::{OpenError, Opened, PATHS, Protection, Role, SealError, ShareError},
+    login::{ClientLogin, LoginError, LoginReply, ServerLogin},
+    protection::{OpenError, Protection, Role},
     relay_key::RelayKey,
     replay::ReplayWindow,
-    secret::{LowOrder, Secret},
+    secret::Secret,
     session::{PairContext, SessionKey, pair_secret},
 };
 

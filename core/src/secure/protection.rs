@@ -22,7 +22,6 @@
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
-#![allow(dead_code)]
 
 use super::crypto::{Crypto, HeaderKey, PacketKey};
 use super::replay::ReplayWindow;
@@ -228,6 +227,7 @@ impl Protection {
     }
 
     /// The connection id of packets that leave on `path`; 0 if there is no such path.
+    #[cfg(test)]
     pub(crate) fn cid_out(&self, path: u8) -> u64 {
         self.paths.get(usize::from(path)).map_or(0, |p| p.cid_out)
     }
@@ -389,6 +389,7 @@ impl Protection {
     }
 
     /// Packets whose tag did not fit.
+    #[cfg(test)]
     pub(crate) const fn forged(&self) -> u64 {
         self.forged
     }

@@ -9,7 +9,6 @@
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
-#![allow(dead_code)]
 
 use super::secret::Secret;
 use crate::wire::relay::{self, WRAP_LEN, Wrap};

@@ -7,7 +7,6 @@
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
-#![allow(dead_code)]
 
 /// Numbers remembered. Reordering by more loses packets; 2048 is 2.4 MB of full datagrams in flight, and 256 B a window.
 pub(crate) const WINDOW: u64 = 2048;

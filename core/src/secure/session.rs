@@ -9,7 +9,6 @@
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
-#![allow(dead_code)]
 
 use super::secret::{LowOrder, Secret, agree, public_key};
 use crate::entropy::KeyStream;
@@ -30,6 +29,7 @@ impl SessionKey {
     }
 
     /// The public key.
+    #[cfg(test)]
     pub(crate) const fn public(&self) -> [u8; 32] {
         self.public
     }

@@ -31,10 +31,12 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
+    #[cfg(test)]
     pub(crate) const fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
+    #[cfg(test)]
     pub(crate) const fn remaining(&self) -> usize {
         self.rest.len()
     }

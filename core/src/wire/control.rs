@@ -9,7 +9,6 @@
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
-#![allow(dead_code)]
 
 use super::buf::{Malformed, NoRoom, Reader, Writer};
 use crate::event::{LeaveReason, Path, RelayReason};

@@ -15,7 +15,6 @@
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
-#![allow(dead_code)]
 
 use super::buf::{Malformed, Reader};
 
@@ -46,6 +45,7 @@ pub(crate) const SAMPLE_LEN: usize = 16;
 /// Length of the authentication tag, in bytes.
 pub(crate) const TAG_LEN: usize = 16;
 /// The shortest packet, in bytes: one that holds the sample.
+#[cfg(test)]
 pub(crate) const SHORT_MIN: usize = SAMPLE_OFFSET + SAMPLE_LEN;
 
 /// What a datagram claims to be.

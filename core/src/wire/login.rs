@@ -21,7 +21,6 @@
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
-#![allow(dead_code)]
 
 use super::buf::{Malformed, NoRoom, Reader, Writer};
 use super::header::{LOGIN_REPLY, LOGIN_REQUEST, TAG_LEN};
@@ -123,6 +122,7 @@ impl SuiteList {
     }
 
     /// The suite that two ends use: the lowest id that both offer.
+    #[cfg(test)]
     pub(crate) fn common(&self, other: &Self) -> Option<u8> {
         self.as_slice().iter().copied().filter(|id| other.contains(*id)).min()
     }

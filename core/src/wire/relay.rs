@@ -13,7 +13,6 @@
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
-#![allow(dead_code)]
 
 use super::buf::{Malformed, NoRoom, Reader, Writer};
 use super::header::{RELAY, Short};
