@@ -2,7 +2,7 @@
 //!
 //! A reliable message that its receiver never got is *lost*, unless membership ended over it: a leave ends reliability,
 //! so what was under way when receiver or sender processed the leave is *cut short*. That excuses a tail, never a gap: if
-//! something later of the same sender arrived before the leave, the missing one was lost.
+//! something arrived that was sent later and still before the leave, the missing one was lost.
 
 use super::journal::{Entry, Journal, Received, What};
 use super::{ClientIndex, GroupIndex, Host, Target};
@@ -26,6 +26,8 @@ pub struct Stream {
     pub delivered: u64,
     /// Never arrived. Expected on unreliable channels.
     pub lost: u64,
+    /// The first of them: its number and when it was sent.
+    pub first_lost: Option<(u64, Instant)>,
     /// Never arrived because membership ended over them.
     pub cut_short: u64,
     /// Arrivals of what had arrived before.
@@ -90,6 +92,8 @@ pub struct PathStory {
     pub switches: u64,
     /// Its last word.
     pub last: Option<Path>,
+    /// Smoothed round-trip time of the direct path at the end of the run, if there was one.
+    pub rtt: Option<Duration>,
 }
 
 /// The messages of a run, by sender, receiver, scope and channel. `journals[0]` is the server's, the clients' follow.
@@ -215,7 +219,12 @@ impl Book {
         }
         let ends = Ends::of(from, to, scope, journals);
         let missing: Vec<_> = self.sent.iter().filter(|(number, _)| !arrived.contains_key(number)).collect();
-        let lost = missing.iter().filter(|&&(&number, &at)| !ends.excuse(number, at, &arrived)).count() as u64;
+        // A gap: something later of the same membership did arrive.
+        let gap = |number, end| arrived.range(number..).any(|(n, _)| self.sent.get(n).is_some_and(|&at| at <= end));
+        let excused = |number, at| ends.after(at).is_some_and(|end| !gap(number, end));
+        let mut losses = missing.iter().map(|&(&number, &at)| (number, at)).filter(|&(n, at)| !excused(n, at));
+        let first_lost = losses.next();
+        let lost = u64::from(first_lost.is_some()) + losses.count() as u64;
         let slowest = by_relay.iter().chain(&directly).max().copied();
         let took = |(number, at): (&u64, &Instant)| arrived.get(number).map(|arrival| (*at, arrival.since(*at)));
         Stream {
@@ -226,6 +235,7 @@ impl Book {
             sent: self.sent.len() as u64,
             delivered: arrived.len() as u64,
             lost,
+            first_lost,
             cut_short: missing.len() as u64 - lost,
             repeated,
             reordered,
@@ -253,11 +263,10 @@ impl Ends {
         Self { receiver: seen_by(to, from).unwrap_or_default(), sender: seen_by(from, to).unwrap_or_default() }
     }
 
-    /// Whether a message that was sent at `sent` and never arrived fell to the end of a membership.
-    fn excuse(&self, number: u64, sent: Instant, arrived: &BTreeMap<u64, Instant>) -> bool {
-        let first_after = |ends: &[Instant]| ends.iter().copied().find(|&end| end >= sent);
-        let Some(end) = first_after(&self.receiver).or(first_after(&self.sender)) else { return false };
-        !arrived.range(number..).any(|(_, &at)| at <= end)
+    /// When the membership that a message was sent in ended, as the first of the two processed it.
+    fn after(&self, sent: Instant) -> Option<Instant> {
+        let first = |ends: &[Instant]| ends.iter().copied().find(|&end| end >= sent);
+        first(&self.receiver).into_iter().chain(first(&self.sender)).min()
     }
 }
 
@@ -397,10 +406,21 @@ mod tests {
 
     #[test]
     fn what_comes_after_a_rejoin_makes_no_gap_of_what_the_leave_cut_short() {
-        let mut j = journals(5, &[(0, 1), (4, 30)]);
+        let mut j = journals(26, &[(0, 1), (25, 30)]);
+        j[1].sent.retain(|sent| sent.number < 4 || sent.number == 25);
         left(&mut j[2], B, 1, 20);
         let s = only(&j);
         assert_eq!((s.lost, s.cut_short), (0, 3));
+    }
+
+    #[test]
+    fn what_was_sent_after_the_receiver_left_and_before_the_sender_knew_is_cut_short() {
+        let mut j = journals(6, &[(0, 1), (5, 31)]);
+        left(&mut j[2], B, 1, 2);
+        left(&mut j[1], A, 1, 4);
+        left(&mut j[2], B, 1, 40);
+        let s = only(&j);
+        assert_eq!((s.lost, s.cut_short), (0, 4));
     }
 
     #[test]

@@ -4,10 +4,13 @@
 //! in code. It is parsed, not validated: whatever refers to a host, NAT or group holds an index that exists.
 
 pub mod accounts;
+pub mod app;
 mod bounds;
 pub mod journal;
+pub mod judge;
 mod parse;
 mod read;
+pub mod run;
 #[cfg(test)]
 mod tests;
 mod units;
