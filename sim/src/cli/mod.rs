@@ -1,0 +1,154 @@
+//! Arguments, and the commands behind them.
+
+mod json;
+mod matrix;
+mod progress;
+mod text;
+mod words;
+
+use clap::{Parser, Subcommand};
+use posse_sim::scenario::run::{Outcome, Run};
+use posse_sim::scenario::{BadScenario, Scenario};
+use progress::Progress;
+use std::fmt;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What `demo` runs; also in the repository's `scenarios` folder.
+const DEMO: &str = include_str!("../../../scenarios/demo.toml");
+
+/// Everything that was expected holds.
+const HELD: u8 = 0;
+/// Something that was expected does not hold.
+const NOT_HELD: u8 = 1;
+/// The input is bad.
+const BAD_INPUT: u8 = 2;
+
+/// A deterministic simulated network that shows and checks what Posse does.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show how a group forms, messages flow by the relay at once, and traffic goes direct
+    Demo {
+        /// Another seed than the scenario's
+        #[arg(long)]
+        seed: Option<u64>,
+        /// One JSON object a line (docs/json.md)
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a scenario (docs/scenarios.md); exit 0 if all it expects holds, 1 if not, 2 if the file is bad
+    Run {
+        /// The scenario, a TOML file
+        file: PathBuf,
+        /// Another seed than the file's
+        #[arg(long)]
+        seed: Option<u64>,
+        /// One JSON object a line (docs/json.md)
+        #[arg(long)]
+        json: bool,
+    },
+    /// Punch between every two of the nine kinds of NAT, beside what an oracle says; exit 1 if they disagree
+    Matrix {
+        /// How often each of the 81 pairs is run, each time with another seed
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+        seeds: u64,
+        /// One JSON object a line (docs/json.md)
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Why a command came to nothing.
+enum Failure {
+    Scenario(BadScenario),
+    File(PathBuf, io::Error),
+    Output(io::Error),
+    Setup(String),
+}
+
+impl From<BadScenario> for Failure {
+    fn from(bad: BadScenario) -> Self {
+        Self::Scenario(bad)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scenario(bad) => write!(f, "{bad}"),
+            Self::File(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Output(error) => write!(f, "cannot write the output: {error}"),
+            Self::Setup(why) => write!(f, "{why}"),
+        }
+    }
+}
+
+/// The program.
+pub(crate) fn main() -> ExitCode {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let done = match Arguments::parse().command {
+        Command::Demo { seed, json } => Scenario::parse("scenarios/demo.toml", DEMO)
+            .map_err(Failure::from)
+            .and_then(|scenario| run(&scenario, seed, json, &mut out)),
+        Command::Run { file, seed, json } => run_file(&file, seed, json, &mut out),
+        Command::Matrix { seeds, json } => matrix::run(seeds, json, &mut out),
+    };
+    let done = done.and_then(|held| Ok(out.flush().map(|()| held)?));
+    match done {
+        Ok(true) => ExitCode::from(HELD),
+        Ok(false) => ExitCode::from(NOT_HELD),
+        // Whoever reads our output has seen enough (`| head`): no reason to complain.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(HELD),
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::from(BAD_INPUT)
+        }
+    }
+}
+
+fn run_file(file: &std::path::Path, seed: Option<u64>, json: bool, out: &mut impl Write) -> Result<bool, Failure> {
+    let text = std::fs::read_to_string(file).map_err(|error| Failure::File(file.to_owned(), error))?;
+    run(&Scenario::parse(&file.display().to_string(), &text)?, seed, json, out)
+}
+
+fn run(scenario: &Scenario, seed: Option<u64>, json: bool, out: &mut impl Write) -> Result<bool, Failure> {
+    let outcome = outcome(scenario, seed.unwrap_or(scenario.seed))?;
+    if json {
+        json::write(scenario, &outcome, out)?
+    } else {
+        text::write(scenario, &outcome, out)?
+    }
+    Ok(outcome.held())
+}
+
+/// Runs a scenario with a word on how far it is, should that take long.
+fn outcome(scenario: &Scenario, seed: u64) -> Result<Outcome, Failure> {
+    /// Looks at the clock in a run.
+    const SLICES: u32 = 200;
+    let mut run = Run::new(scenario, seed).map_err(|e| Failure::Setup(e.to_string()))?;
+    let mut progress = Progress::new("simulated");
+    for slice in 1..SLICES {
+        let until = scenario.duration / SLICES * slice;
+        run.advance(until, |_| false);
+        progress.tell(|| {
+            let written = posse_sim::scenario::written;
+            format!("{} of {}", written(until), written(scenario.duration))
+        });
+    }
+    run.advance(scenario.duration, |_| false);
+    Ok(run.finish())
+}
