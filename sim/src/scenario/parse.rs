@@ -296,6 +296,9 @@ impl<'a> Names<'a> {
         if to == Target::Host(from) {
             return Err(to_value.error("expected somebody else than the sender"));
         }
+        if let (Host::Server, Target::Group(_)) = (from, to) {
+            return Err(to_value.error("expected a client: the server is a member of no group"));
+        }
         let number = f.get("channel").map_or(Ok(0), |v| v.integer(0..=127))? as u8;
         let unreliable = f.get("unreliable").map_or(Ok(false), |v| v.boolean())?;
         let sizes = Sending::MIN_SIZE as u64..=Sending::MAX_SIZE as u64;

@@ -352,6 +352,18 @@ fn a_pair_is_two_and_nobody_is_named_twice() {
 }
 
 #[test]
+fn the_server_sends_to_no_group() {
+    let group = "[[step]]\ndo = \"create-group\"\ngroup = \"room\"\nmembers = [\"alice\"]\n";
+    let lines = format!("{group}[[step]]\ndo = \"send\"\nfrom = \"server\"\nto = \"room\"");
+    assert_snapshot!(error(&lines), @r#"
+    test.toml:15:6: step[1].to: expected a client: the server is a member of no group
+       |
+    15 | to = "room"
+       |      ^^^^^^
+    "#);
+}
+
+#[test]
 fn repetition_needs_both_its_fields() {
     assert_snapshot!(error("[[step]]\ndo = \"reboot\"\nnat = \"home\"\nevery = \"1s\""), @r#"
     test.toml:11:9: step[0].every: `every` needs `times`, how often in all

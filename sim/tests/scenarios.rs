@@ -1,0 +1,113 @@
+//! The shipped scenarios hold, runs repeat to the bit, and the program says so by its exit code.
+
+use posse_sim::scenario::Scenario;
+use posse_sim::scenario::run::run;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn shipped() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn read(file: &Path) -> Scenario {
+    Scenario::parse(&file.display().to_string(), &std::fs::read_to_string(file).unwrap()).unwrap()
+}
+
+fn program(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_posse-sim")).args(arguments).output().unwrap()
+}
+
+fn lines(output: &Output) -> Vec<serde_json::Value> {
+    let text = std::str::from_utf8(&output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A scenario file of this test alone.
+fn written(name: &str, text: &str) -> String {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn every_shipped_scenario_holds() {
+    let files = shipped();
+    assert!(files.len() >= 8);
+    for file in files {
+        let scenario = read(&file);
+        let outcome = run(&scenario, scenario.seed).unwrap();
+        let failed: Vec<_> = outcome.verdicts.iter().filter(|verdict| !verdict.held).collect();
+        assert!(outcome.held(), "{}: {failed:?} {:?} {:?}", file.display(), outcome.undone, outcome.stuck);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_and_another_seed_another() {
+    let scenario = read(&shipped().into_iter().find(|file| file.ends_with("churn.toml")).unwrap());
+    let (first, second) = (run(&scenario, 5).unwrap(), run(&scenario, 5).unwrap());
+    assert!(first == second);
+    assert_ne!(first.digest, run(&scenario, 6).unwrap().digest);
+}
+
+#[test]
+fn two_processes_come_to_the_same_digest() {
+    let digest = || lines(&program(&["demo", "--seed", "9", "--json"])).last().unwrap()["digest"].clone();
+    let here = read(&shipped().into_iter().find(|file| file.ends_with("demo.toml")).unwrap());
+    let here = format!("{:032x}", run(&here, 9).unwrap().digest);
+    assert_eq!([digest(), digest()], [here.clone(), here]);
+}
+
+#[test]
+fn the_exit_code_is_0_if_all_holds_1_if_not_and_2_if_the_file_is_bad() {
+    assert_eq!(program(&["demo"]).status.code(), Some(0));
+    let hasty = "title = \"t\"\nduration = \"1s\"\n[client.a]\n[client.b]\n\
+        [[step]]\ndo = \"create-group\"\ngroup = \"g\"\nmembers = [\"a\", \"b\"]\n\
+        [[expect]]\nthat = \"relayed\"\nbecause = \"forbidden\"\n";
+    let not_held = program(&["run", &written("not-held.toml", hasty)]);
+    assert_eq!(not_held.status.code(), Some(1));
+    let bad = program(&["run", &written("bad.toml", "title = \"t\"\nduration = \"1 parsec\"\n[client.a]\n")]);
+    assert_eq!(bad.status.code(), Some(2));
+    let said = String::from_utf8(bad.stderr).unwrap();
+    assert!(said.contains("bad.toml:2:12: duration: expected a duration"), "{said}");
+    assert_eq!(program(&["run", "no-such-file.toml"]).status.code(), Some(2));
+    assert_eq!(program(&["run"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_step_that_never_became_possible_is_no_success() {
+    let text = "title = \"t\"\nduration = \"1s\"\n[client.a]\n[client.b]\nstart = \"5s\"\n\
+        [[step]]\ndo = \"create-group\"\ngroup = \"g\"\nmembers = [\"a\", \"b\"]\n";
+    let output = program(&["run", &written("undone.toml", text)]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("g was never created: not all its members came online"), "{said}");
+}
+
+#[test]
+fn json_is_one_versioned_object_a_line() {
+    let demo = lines(&program(&["demo", "--json"]));
+    assert!(demo.iter().all(|line| line["v"] == 1));
+    let types: Vec<_> = demo.iter().map(|line| line["type"].as_str().unwrap()).collect();
+    assert_eq!((types[0], types[types.len() - 1]), ("run", "end"));
+    for kind in ["event", "messages", "pair", "expectation"] {
+        assert!(types.contains(&kind), "{kind}");
+    }
+    let described = include_str!("../../docs/json.md");
+    for line in &demo {
+        for field in line.as_object().unwrap().keys() {
+            assert!(described.contains(&format!("`{field}`")), "docs/json.md says nothing of {field}");
+        }
+    }
+}
+
+#[test]
+fn all_81_pairs_of_nats_agree_with_the_oracle() {
+    let output = program(&["matrix", "--json"]);
+    let lines = lines(&output);
+    let (last, cells) = lines.split_last().unwrap();
+    assert_eq!((cells.len(), &last["agree"], &last["direct"]), (81, &81.into(), &45.into()));
+    assert_eq!(output.status.code(), Some(0));
+}
