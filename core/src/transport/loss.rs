@@ -6,7 +6,7 @@
 
 use super::channels::{Incoming, Outgoing};
 use super::path::{Health, PROBES, Path};
-use super::space::{Carried, Received};
+use super::space::{Carried, Piece, Received};
 use super::{DIRECT, KeyShare, MAIN, PATHS, PathEvent, PathId, Transport, Violation};
 use crate::time::{Duration, Instant};
 use crate::wire::frames::Ack;
@@ -20,6 +20,11 @@ const SUSPECT_AFTER: u32 = 2;
 /// timeouts in a row happen, at low round trips a short stall is four timeouts.
 const DEAD_AFTER: u32 = 4;
 const DEAD_TIME: Duration = Duration::from_secs(1);
+
+/// Pieces that the probes of one timeout repeat: more than two packets hardly hold.
+const PROBE_PIECES: usize = 64;
+/// Acknowledgement delays within which word by another path counts as fresh; with 5 ms, a frame of a game loop.
+const FRESH_DELAYS: u32 = 4;
 
 /// Whom to tell what became of what packets carried.
 pub(super) struct Fates<'a> {
@@ -67,7 +72,7 @@ impl Transport {
         Some((paths.get_mut(usize::from(path))?, Fates { out, incoming, received, key }))
     }
 
-    pub(super) fn on_ack(&mut self, now: Instant, ack: &Ack<'_>) -> Result<(), Violation> {
+    pub(super) fn on_ack(&mut self, now: Instant, by: PathId, ack: &Ack<'_>) -> Result<(), Violation> {
         let ack_delay = self.config.ack_delay;
         let (path, mut fates) = self.path_and_fates(ack.path).ok_or(Violation::UnknownPath)?;
         path.sent.check(ack)?;
@@ -86,8 +91,12 @@ impl Transport {
             |what| fates.acked(what),
         );
         // RFC 9002 §5.1: a sample only if the largest is newly acknowledged and asked for it.
-        if let Some(at) = largest_at {
-            path.rtt.sample(now.since(at), Duration::from_micros(ack.delay).min(ack_delay));
+        // Word by another path that waited long is a repetition: the first one was lost, or the path is cut. It would
+        // make this path's round trip that of a recovery.
+        let delay = Duration::from_micros(ack.delay);
+        let repetition = by != ack.path && delay > ack_delay * FRESH_DELAYS;
+        if let Some(at) = largest_at.filter(|_| !repetition) {
+            path.rtt.sample(now.since(at), delay.min(ack_delay));
             path.sampled_at = path.sampled_at.or(Some(now));
         }
         if any {
@@ -116,8 +125,10 @@ impl Transport {
         let (timeouts, mut oldest) = (path.timeouts, [None; PROBE_PIECES]);
         let mut places = oldest.iter_mut();
         path.sent.oldest(usize::from(PROBES), |what| {
-            if let (Carried::Bytes(piece), true) = (what, places.len() > 0) {
-                places.next().map(|place| *place = Some(piece)).unwrap_or_default();
+            if let Carried::Bytes(piece) = what
+                && let Some(place) = places.next()
+            {
+                *place = Some(piece);
             }
         });
         if id == MAIN {
@@ -134,13 +145,7 @@ impl Transport {
         self.settle();
     }
 
-    fn on_direct_timeout(
-        &mut self,
-        now: Instant,
-        timeouts: u32,
-        silent: Duration,
-        oldest: &[Option<super::space::Piece>],
-    ) {
+    fn on_direct_timeout(&mut self, now: Instant, timeouts: u32, silent: Duration, oldest: &[Option<Piece>]) {
         let [main, direct] = &mut self.paths;
         // A word by way of the main path: the peer's acknowledgements may be what the direct path swallows.
         main.probes = main.probes.max(1);
@@ -161,6 +166,3 @@ impl Transport {
         }
     }
 }
-
-/// Pieces that the probes of one timeout repeat: more than two packets hardly hold.
-const PROBE_PIECES: usize = 64;

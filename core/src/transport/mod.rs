@@ -392,7 +392,7 @@ impl Transport {
             eliciting |= frame.is_ack_eliciting();
             match frame {
                 Frame::Ping => {}
-                Frame::Ack(ack) => self.on_ack(now, &ack)?,
+                Frame::Ack(ack) => self.on_ack(now, path, &ack)?,
                 Frame::Scope(scope) => self.incoming.on_scope(&scope)?,
                 Frame::ScopeEnd { id, charged } => self.incoming.on_scope_end(id, charged)?,
                 Frame::Message(message) => self.incoming.on_message(path, &message)?,
