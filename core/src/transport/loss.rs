@@ -76,12 +76,16 @@ impl Transport {
         let ack_delay = self.config.ack_delay;
         let (path, mut fates) = self.path_and_fates(ack.path).ok_or(Violation::UnknownPath)?;
         path.sent.check(ack)?;
-        let (mut largest_at, mut any) = (None, false);
-        let Path { sent, congestion, full_with, .. } = path;
+        let (mut largest_at, mut any, mut alive) = (None, false, false);
+        let Path { health, suspect_from, sent, congestion, full_with, .. } = path;
+        // A suspect path must answer for what was sent since: word of earlier packets that comes round by the main path
+        // only tells that it once was well.
+        let doubted = *health == Health::Suspect && by != ack.path;
         sent.on_ack(
             ack,
             |packet| {
                 any = true;
+                alive |= !doubted || packet.pn >= *suspect_from;
                 let full = full_with.is_some_and(|pn| packet.pn <= pn);
                 super::congestion::Controller::on_ack(congestion, packet.at, packet.bytes, full);
                 if packet.pn == ack.largest {
@@ -101,10 +105,12 @@ impl Transport {
         }
         if any {
             path.last_acked = Some(now);
+        }
+        if alive {
             (path.timeouts, path.probes) = (0, 0);
         }
         path.detect_lost(now, ack_delay, |what| fates.lost(what));
-        if any && path.health == Health::Suspect {
+        if alive && path.health == Health::Suspect {
             path.health = Health::Open;
             self.push_event(PathEvent::Recovered(ack.path));
         }
@@ -156,6 +162,7 @@ impl Transport {
             }
         } else if direct.health == Health::Open {
             direct.health = Health::Suspect;
+            direct.suspect_from = direct.sent.next_number();
             direct.copies.clear();
             let Some((path, mut fates)) = self.path_and_fates(DIRECT) else { return };
             path.sent.oldest(usize::MAX, |what| fates.lost(what));

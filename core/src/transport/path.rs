@@ -38,6 +38,8 @@ pub(super) enum Health {
 /// See the module's text.
 pub(super) struct Path {
     pub(super) health: Health,
+    /// Number of the first packet since it became suspect.
+    pub(super) suspect_from: u64,
     pub(super) sent: SentSpace,
     pub(super) rtt: Rtt,
     pub(super) congestion: NewReno,
@@ -54,6 +56,8 @@ pub(super) struct Path {
     /// When a packet that asks for an acknowledgement was last sent, or the path opened.
     pub(super) last_eliciting: Instant,
     pub(super) opened: Instant,
+    /// When a probe after a timeout was last sent.
+    probed_at: Instant,
     /// When the first round-trip sample was taken; losses before say nothing about persistent congestion.
     pub(super) sampled_at: Option<Instant>,
     /// The last packet with which the window was full.
@@ -70,6 +74,7 @@ impl Path {
         let payload = payload.max(MIN_PAYLOAD);
         Self {
             health,
+            suspect_from: 0,
             sent: SentSpace::new(rng),
             rtt: Rtt::new(initial_rtt),
             congestion: NewReno::new(payload as u64 + PACKET_OVERHEAD),
@@ -81,6 +86,7 @@ impl Path {
             probes: 0,
             last_eliciting: now,
             opened: now,
+            probed_at: now,
             sampled_at: None,
             full_with: None,
             last_acked: None,
@@ -136,11 +142,16 @@ impl Path {
 
     /// When loss detection or a probe timeout is due: RFC 9002 §6.2.1 and appendix A.8. Not while probes wait to be
     /// sent: the timeout has been acted on, and counts again from the probe.
+    ///
+    /// Apart from the RFC, the timeout runs from the oldest packet that waits, not from the latest: a game that sends
+    /// every few milliseconds would put it off until the window is full, and a hole that closed would go unnoticed for
+    /// seconds. An acknowledgement of the oldest is due within the same time however much was sent after it.
     pub(super) fn timer(&self, ack_delay: Duration) -> Option<Instant> {
         if self.probes > 0 || !self.is_in_use() || !self.sent.is_waiting() {
             return None;
         }
-        self.loss_at.or_else(|| Some(self.last_eliciting + self.rtt.backed_off(ack_delay, self.timeouts)))
+        let since = self.sent.oldest_at().unwrap_or(self.last_eliciting).max(self.probed_at);
+        self.loss_at.or_else(|| Some(since + self.rtt.backed_off(ack_delay, self.timeouts)))
     }
 
     /// When a PING is due. While packets wait for word, the probe timeout keeps the path open and tests it.
@@ -191,7 +202,10 @@ impl Path {
         self.sent.presume_until(beyond.saturating_sub(bytes));
         self.sent.sent(pn, now, bytes, mark);
         self.pacer.on_sent(now, bytes, datagram, window, self.rtt.smoothed());
-        self.probes = self.probes.saturating_sub(1);
+        if self.probes > 0 {
+            self.probes -= 1;
+            self.probed_at = now;
+        }
         self.last_eliciting = now;
         if self.sent.in_flight() + datagram > window {
             self.full_with = Some(pn);

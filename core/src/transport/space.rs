@@ -130,6 +130,11 @@ impl SentSpace {
         self.unsettled > 0
     }
 
+    /// When the oldest packet that waits for word was sent.
+    pub(super) fn oldest_at(&self) -> Option<Instant> {
+        self.ring.front().map(|sent| sent.at)
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.ring.len() >= MAX_OUTSTANDING
     }

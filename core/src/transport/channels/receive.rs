@@ -290,12 +290,16 @@ impl Incoming {
         }
     }
 
-    /// The sender gave a scope up, having charged `charged` in it in all. What was handed on stays handed on.
+    /// The sender gave a scope up, having charged `charged` in it in all. What was handed on stays handed on. Control
+    /// lasts as long as the link.
     pub(in crate::transport) fn on_scope_end(&mut self, id: u64, charged: u64) -> Result<(), Violation> {
         if self.spent.contains(id) {
             return Ok(());
         }
         if let Ok(at) = self.scopes.binary_search_by_key(&id, |s| s.id) {
+            if self.scopes.get(at).is_some_and(|s| s.scope == Scope::Control) {
+                return Err(Violation::ScopeChanged);
+            }
             self.drop_scope(at);
         }
         let known = self.dropped.iter().position(|d| d.0 == id).map_or(0, |at| self.dropped.swap_remove(at).1);
@@ -310,7 +314,7 @@ impl Incoming {
         self.spent.contains(id) || self.dropped.iter().any(|d| d.0 == id)
     }
 
-    /// Forgets a scope but for its id; whatever was not handed on is given back.
+    /// Forgets a scope (never the control scope) but for its id; whatever was not handed on is given back.
     fn drop_scope(&mut self, at: usize) {
         if at >= self.scopes.len() {
             return;
@@ -320,9 +324,8 @@ impl Incoming {
             self.release(slot);
         }
         self.partial.retain(|p| p.id != scope.id);
-        self.uncharge(scope.scope, scope.charged.saturating_sub(scope.handed));
-        let told = if scope.scope == Scope::Control { 0 } else { scope.charged };
-        self.dropped.push((scope.id, told));
+        self.credit.consume(scope.charged.saturating_sub(scope.handed));
+        self.dropped.push((scope.id, scope.charged));
     }
 
     // Messages

@@ -123,6 +123,9 @@ impl Pair {
             let Some(delivery) = self.ends[n].next_message(&mut payload) else { break };
             self.got[n].push((delivery.scope, payload.clone()));
         }
+        while self.ends[n].next_control(&mut payload) {
+            self.got[n].push((Scope::Control, payload.clone()));
+        }
     }
 
     /// Everything that is due now.
@@ -142,9 +145,6 @@ impl Pair {
                 let wants = self.ends[n].wants(self.now).is_some();
                 assert!(wants || self.ends[n].wake() != wake, "a wake-up that does nothing: {wake:?}");
                 assert!(wants || reason == Wake::LossDetection, "{wake:?}");
-            }
-            while self.ends[n].next_control(&mut payload) {
-                self.got[n].push((Scope::Control, payload.clone()));
             }
         }
     }

@@ -50,6 +50,7 @@ fn a_hole_that_closes_costs_one_timeout_and_loses_nothing() {
         pair.send(A, PEER, &numbered(n, 50));
         pair.run(ms(10));
     }
+    assert!(pair.got[B].len() >= 196, "data moved to the main path for good: {}", pair.got[B].len());
     pair.run(ms(5000));
     assert_eq!(pair.bytes_of(B, PEER), (0..200).map(|n| numbered(n, 50)).collect::<Vec<_>>());
     assert_eq!(pair.events[A], [PathEvent::Suspect(DIRECT), PathEvent::Dead(DIRECT)]);
@@ -62,6 +63,28 @@ fn a_hole_that_closes_costs_one_timeout_and_loses_nothing() {
     let on_direct = sent_on(&pair, A, DIRECT, cut);
     assert!(on_direct <= 25, "what a dead path is still probed with: {on_direct}");
     assert_eq!(sent_on(&pair, A, DIRECT, cut + ms(3000)), 0, "a dead path is left alone");
+}
+
+#[test]
+fn a_busy_sender_notices_a_closed_hole_as_soon_as_an_idle_one() {
+    let mut pair = Pair::new(12);
+    pair.open();
+    pair.open_direct();
+    let (mut born, mut waited) = (Vec::new(), Vec::new());
+    for n in 0..300 {
+        pair.wires[1].cut = [n >= 150; 2];
+        pair.send(A, PEER, &numbered(n, 50));
+        born.push(pair.now);
+        let next = pair.now + ms(5);
+        while pair.step(next) {
+            while waited.len() < pair.got[B].len() {
+                waited.push(pair.now.since(born[waited.len()]));
+            }
+        }
+    }
+    let pto = pair.ends[A].pto(DIRECT);
+    let worst = waited.iter().max().unwrap();
+    assert!(*worst <= pto * 3 + ms(31), "at most three timeouts of added latency: {worst:?}, timeout {pto:?}");
 }
 
 #[test]
