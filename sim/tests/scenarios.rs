@@ -1,5 +1,7 @@
 //! The shipped scenarios hold, runs repeat to the bit, and the program says so by its exit code.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
+
 use posse_sim::scenario::Scenario;
 use posse_sim::scenario::run::run;
 use std::path::{Path, PathBuf};
