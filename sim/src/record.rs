@@ -3,8 +3,8 @@
 //! by digest.
 
 use posse_core::{
-    Channel, Command, Duration, Ecn, Entry, Input, Instant, Machine, Outbox, Room, SendFailure, SendOptions, SocketId,
-    SocketInput, StreamEnd, StreamId, StreamInput, Tap, To, Via,
+    Channel, Client, Command, Duration, Ecn, Entry, Input, Instant, Machine, Outbox, Room, SendFailure, SendOptions,
+    Server, SocketId, SocketInput, StreamEnd, StreamId, StreamInput, Tap, To, Via,
 };
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
@@ -156,6 +156,38 @@ pub trait Replay: Machine {
     /// Does what an [`OwnedEntry::Send`], [`OwnedEntry::Command`] or [`OwnedEntry::PollEvent`] says; the others are
     /// calls of [`Machine`] and are made by [`replay`].
     fn apply(&mut self, now: Instant, entry: &OwnedEntry);
+}
+
+impl Replay for Client {
+    fn apply(&mut self, now: Instant, entry: &OwnedEntry) {
+        // A call that was refused when it was recorded is refused again.
+        match entry {
+            OwnedEntry::Send { to, channel, bytes, options } => {
+                let _ = self.send(now, *to, *channel, bytes, *options);
+            }
+            OwnedEntry::Command(command) => {
+                let _ = self.execute(now, command);
+            }
+            OwnedEntry::PollEvent => drop(self.poll_event(now, &mut Vec::new())),
+            OwnedEntry::Input { .. } | OwnedEntry::Transmit(_) | OwnedEntry::PollRequest => {}
+        }
+    }
+}
+
+impl Replay for Server {
+    fn apply(&mut self, now: Instant, entry: &OwnedEntry) {
+        // A call that was refused when it was recorded is refused again.
+        match entry {
+            OwnedEntry::Send { to, channel, bytes, options } => {
+                let _ = self.send(now, *to, *channel, bytes, *options);
+            }
+            OwnedEntry::Command(command) => {
+                let _ = self.execute(now, command);
+            }
+            OwnedEntry::PollEvent => drop(self.poll_event(now, &mut Vec::new())),
+            OwnedEntry::Input { .. } | OwnedEntry::Transmit(_) | OwnedEntry::PollRequest => {}
+        }
+    }
 }
 
 /// Feeds `recording` to `machine`, which must be made as the recorded one was: same configuration, same seed. What comes
