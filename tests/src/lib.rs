@@ -174,10 +174,16 @@ impl Lab {
 
     /// A server behind this link, and nobody else.
     pub fn with_server_link(seed: u64, link: Link) -> Self {
+        Self::with_server(seed, link, |_| {})
+    }
+
+    /// A server behind this link, configured by `change`, and nobody else.
+    pub fn with_server(seed: u64, link: Link, change: impl Fn(&mut ServerConfig) + 'static) -> Self {
         let mut world = World::new(seed);
         let internet = world.internet();
-        let desk = world.host(internet, link, |now, _, seed| {
-            let config = ServerConfig::new(SERVER_KEY, APP, seed);
+        let desk = world.host(internet, link, move |now, _, seed| {
+            let mut config = ServerConfig::new(SERVER_KEY, APP, seed);
+            change(&mut config);
             Desk::new(Server::new(now, config).expect("a valid configuration"))
         });
         Self { world, desk, apps: Vec::new() }
