@@ -3,6 +3,7 @@
 mod json;
 mod matrix;
 mod progress;
+mod swarm;
 mod text;
 mod words;
 
@@ -64,6 +65,21 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Run scenarios drawn at random; exit 1 if a reliable message went wrong in any of them
+    Swarm {
+        /// How many
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+        scenarios: u64,
+        /// The first one's seed; the others follow
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// The whole report of each run
+        #[arg(long)]
+        show: bool,
+        /// One JSON object a line (docs/json.md)
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Why a command came to nothing.
@@ -106,6 +122,7 @@ pub(crate) fn main() -> ExitCode {
             .and_then(|scenario| run(&scenario, seed, json, &mut out)),
         Command::Run { file, seed, json } => run_file(&file, seed, json, &mut out),
         Command::Matrix { seeds, json } => matrix::run(seeds, json, &mut out),
+        Command::Swarm { scenarios, seed, show, json } => swarm::run(seed, scenarios, show, json, &mut out),
     };
     let done = done.and_then(|held| Ok(out.flush().map(|()| held)?));
     match done {
