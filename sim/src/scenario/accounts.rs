@@ -286,11 +286,16 @@ fn endings(entries: &[Entry], observer: Host, other: Host, scope: Target) -> Vec
         match entry.what {
             What::MemberJoined(group, member) if Host::Client(member) == observer => _ = mine.insert(group),
             What::MemberJoined(group, member) if Host::Client(member) == other => _ = theirs.insert(group),
-            What::MemberLeft(group, member, _) if Host::Client(member) == observer => _ = mine.remove(&group),
+            // Who is out of a group hears no more of it: neither who else leaves it.
+            What::MemberLeft(group, member, _) if Host::Client(member) == observer => {
+                mine.remove(&group);
+                theirs.remove(&group);
+            }
             What::MemberLeft(group, member, _) if Host::Client(member) == other => _ = theirs.remove(&group),
             What::Ended(_) => {
                 ends.push(entry.at);
                 mine.clear();
+                theirs.clear();
             }
             _ => {}
         }
@@ -421,6 +426,24 @@ mod tests {
         left(&mut j[2], B, 1, 40);
         let s = only(&j);
         assert_eq!((s.lost, s.cut_short), (0, 4));
+    }
+
+    #[test]
+    fn who_is_out_of_a_group_shares_it_with_nobody_when_back_in_until_told() {
+        let entry = |at, what| Entry { at: Instant::from_millis(at), who: Some(A), what };
+        let joined = |at, group, who| entry(at, What::MemberJoined(GroupIndex(group), ClientIndex(who)));
+        let left = |at, group, who| entry(at, What::MemberLeft(GroupIndex(group), ClientIndex(who), LeaveReason::Left));
+        let entries = [
+            joined(1, 0, 0),
+            joined(1, 0, 1),
+            left(2, 0, 0),
+            joined(3, 0, 0),
+            joined(3, 1, 0),
+            joined(3, 1, 1),
+            left(4, 1, 1),
+        ];
+        let ends = endings(&entries, A, B, Target::Host(B));
+        assert_eq!(ends, [2, 4].map(Instant::from_millis));
     }
 
     #[test]
