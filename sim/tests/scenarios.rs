@@ -113,3 +113,12 @@ fn all_81_pairs_of_nats_agree_with_the_oracle() {
     assert_eq!((cells.len(), &last["agree"], &last["direct"]), (81, &81.into(), &45.into()));
     assert_eq!(output.status.code(), Some(0));
 }
+
+#[test]
+fn random_scenarios_hold_and_two_processes_come_to_the_same_digests() {
+    let swarm = || program(&["swarm", "--scenarios", "40", "--json"]);
+    let (first, second) = (swarm(), swarm());
+    assert_eq!(first.status.code(), Some(0), "{}", String::from_utf8_lossy(&first.stdout));
+    assert_eq!(lines(&first).len(), 41);
+    assert!(first.stdout == second.stdout);
+}
