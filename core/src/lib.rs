@@ -11,6 +11,9 @@ pub mod command;
 pub mod config;
 mod entropy;
 pub mod event;
+#[cfg(feature = "arbitrary")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 pub mod ids;
 mod link;

@@ -1,0 +1,34 @@
+//! The bodies of the fuzz targets, as functions of bytes: libFuzzer calls them on nightly (`.ci/fuzz`), and stable tests
+//! replay the committed corpora through them. A body panics when a property does not hold, and does nothing else that can
+//! be seen from outside.
+
+pub mod body;
+mod cursor;
+pub mod parsers;
+pub mod seeds;
+
+/// A target: its name, which is also that of its corpus's folder, and its body.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    ("header", parsers::header),
+    ("frames", parsers::frames),
+    ("control", parsers::control),
+    ("login", parsers::login),
+    ("relay", parsers::relay),
+];
+
+/// Makes a libFuzzer program of a body. Built without cargo-fuzz it only says how to build it.
+#[macro_export]
+macro_rules! target {
+    ($body:path) => {
+        #[cfg(fuzzing)]
+        libfuzzer_sys::fuzz_target!(|data: &[u8]| $body(data));
+
+        #[cfg(not(fuzzing))]
+        fn main() {
+            eprintln!("a fuzz target: build and run it with `cargo +nightly fuzz run`, or all of them with `.ci/fuzz`");
+        }
+    };
+}
