@@ -3,8 +3,11 @@
 //! Composers keep their links in slots. After every touch they set the slot's time anew; what is due is popped in order
 //! of time, so that a link that waits for room in an outbox is served before one that became due later.
 
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use alloc::vec::Vec;
+
+/// What is due and cannot go on (a link whose packet numbers are used up) is left alone for so long, so that nobody spins.
+const REST: Duration = Duration::from_millis(10);
 
 /// A time a slot, and the earliest of them.
 #[derive(Default)]
@@ -51,6 +54,16 @@ impl<T: Copy> Schedule<T> {
                 let p = self.rise(p - 1);
                 self.sink(p);
             }
+        }
+    }
+
+    /// A slot was just served and had nothing to say. If it is due all the same, it is asked again after [`REST`].
+    pub(crate) fn postpone(&mut self, slot: u32, now: Instant) {
+        let place = self.place.get(slot as usize).copied().unwrap_or_default() as usize;
+        if let Some(Entry { at, tag, .. }) = place.checked_sub(1).and_then(|p| self.heap.get(p)).copied()
+            && at <= now
+        {
+            self.set(slot, Some((now + REST, tag)));
         }
     }
 
@@ -125,6 +138,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
+
+    #[test]
+    fn what_was_served_in_vain_rests_and_what_is_not_due_is_left_alone() {
+        let mut schedule = Schedule::new();
+        schedule.set(0, Some((Instant(5), ())));
+        schedule.set(1, Some((Instant(8), ())));
+        for slot in 0..3 {
+            schedule.postpone(slot, Instant(5));
+        }
+        assert_eq!(schedule.next(), Some((Instant(8), ())));
+        assert_eq!(schedule.pop_due(Instant(8)), Some(1));
+        assert_eq!(schedule.next(), Some((Instant(5) + REST, ())));
+    }
 
     proptest! {
         #[test]
