@@ -189,6 +189,10 @@ impl Link {
         }
         self.frames = frames;
         self.settle(now);
+        // Only a server has control messages, and nobody would ever take a peer's.
+        if self.direct.is_some() && self.transport.next_control(&mut Vec::new()) {
+            outcome = outcome.and(Err(Unusable::Violation(Violation::Control)));
+        }
         outcome
     }
 

@@ -7,12 +7,14 @@ mod login;
 mod queue;
 mod session;
 mod stash;
+#[cfg(test)]
+mod tests;
 
 use crate::command::{Command, SendOptions, To};
 use crate::config::{self, ClientConfig, ConfigError};
 use crate::entropy::Entropy;
 use crate::event::{ClientEvent, EndReason, LoginFailure, Path};
-use crate::ids::{Channel, GroupId, PeerId, SocketId};
+use crate::ids::{Channel, GroupId, PeerId, Reliability, SocketId};
 use crate::machine::{Entry, Input, Machine, Request, SocketInput, Tap, Wake};
 use crate::outbox::Outbox;
 use crate::time::{Duration, Instant};
@@ -24,8 +26,8 @@ use core::net::{IpAddr, SocketAddr};
 pub(crate) use login::VERSION;
 use login::{Login, LoginStep};
 use queue::{Queue, Queued};
-use session::Session;
-pub(crate) use session::{send_error, transport_config};
+use session::{Around, Session};
+pub(crate) use session::{most_ready, send_error, transport_config};
 use thiserror::Error;
 
 /// A client. See the module's text and [`Machine`].
@@ -43,8 +45,11 @@ pub struct Client {
 enum Phase {
     LoggingIn(Box<Login>),
     Online(Box<Session>),
-    /// Over but for a last packet that says so.
-    Closing(Box<Session>),
+    /// Over but for a last packet that says so, if `silent` is not set, and for what came before the end and was not polled.
+    Ended {
+        session: Box<Session>,
+        silent: bool,
+    },
     Over,
 }
 
@@ -148,13 +153,13 @@ impl Client {
         // The streams hold it from here on; what they drew cannot be drawn again from anything left in memory.
         zeroize::Zeroize::zeroize(&mut config.seed);
         Ok(Self {
-            config,
             entropy,
             phase: Phase::LoggingIn(Box::new(login)),
-            queue: Queue::default(),
+            queue: Queue::new(most_ready(&config.limits)),
             local: Local::default(),
             counters: ClientCounters::default(),
             tap: None,
+            config,
         })
     }
 
@@ -174,9 +179,16 @@ impl Client {
         match to {
             To::Peer(peer) => session.send_peer(now, peer, channel, bytes, max),
             To::Group(group) => {
+                // What waits for this client itself is bounded as what waits for others.
+                let room = self.queue.loopback_cost(bytes) <= self.config.limits.send_buffer;
+                let reliable = channel.reliability() == Reliability::ReliableOrdered;
+                if let (Some(me), true, false, true) = (session.me(), options.loopback, room, reliable) {
+                    self.queue.refuse_loopback(me);
+                    return Err(SendError::Full { to: me });
+                }
                 let sent = session.send_group(now, group, channel, bytes, max)?;
-                if options.loopback {
-                    self.queue.push(Queued::Loopback { group, channel, bytes: bytes.into() });
+                if options.loopback && room {
+                    self.queue.push_loopback(group, channel, bytes);
                 }
                 Ok(sent)
             }
@@ -211,12 +223,10 @@ impl Client {
         loop {
             let entry = self.queue.pop()?;
             if let Queued::Event(event) = entry {
-                if let (ClientEvent::LoggedIn { .. }, Phase::Online(session)) = (&event, &mut self.phase) {
-                    session.open_server(&mut self.queue);
-                }
+                self.on_polled(&event);
                 return Some(event);
             }
-            let Phase::Online(session) = &mut self.phase else { continue };
+            let (Phase::Online(session) | Phase::Ended { session, .. }) = &mut self.phase else { continue };
             if let Some(event) = session.poll(now, entry, payload, &mut self.queue) {
                 return Some(event);
             }
@@ -258,45 +268,62 @@ impl Client {
         if let Phase::Online(session) = &self.phase { Some(session) } else { None }
     }
 
+    fn on_polled(&mut self, event: &ClientEvent) {
+        match (event, &mut self.phase) {
+            (ClientEvent::LoggedIn { .. }, Phase::Online(session) | Phase::Ended { session, .. }) => {
+                session.open_server(&mut self.queue);
+            }
+            (ClientEvent::Ended(_) | ClientEvent::LoginFailed(_), phase) => {
+                self.queue.clear();
+                if matches!(phase, Phase::Ended { silent: true, .. }) {
+                    *phase = Phase::Over;
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn record(&mut self, now: Instant, entry: Entry<'_>) {
         if let Some(tap) = &mut self.tap {
             tap.record(now, entry);
         }
     }
 
+    /// The end of whatever there is, told once. A server that does not know of it is told, too.
     fn end(&mut self, why: EndReason) {
-        match core::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Over | Phase::Closing(_) => {}
-            Phase::LoggingIn(_) => self.queue.push(Queued::Event(ClientEvent::LoginFailed(LoginFailure::NoAnswer))),
-            Phase::Online(session) if session.me().is_none() => {
-                self.queue.push(Queued::Event(ClientEvent::LoginFailed(LoginFailure::NoAnswer)));
-            }
-            Phase::Online(session) => {
-                self.queue.push(Queued::Event(ClientEvent::Ended(why)));
-                if why != EndReason::Remote {
-                    self.phase = Phase::Closing(session);
-                }
-            }
-        }
+        let event = match &self.phase {
+            Phase::Over | Phase::Ended { .. } => return,
+            Phase::Online(session) if session.me().is_some() => ClientEvent::Ended(why),
+            Phase::LoggingIn(_) | Phase::Online(_) if why == EndReason::Local => ClientEvent::Ended(why),
+            Phase::LoggingIn(_) | Phase::Online(_) => ClientEvent::LoginFailed(LoginFailure::NoAnswer),
+        };
+        self.finish(event, why == EndReason::Remote);
     }
 
-    fn fail_login(&mut self, why: LoginFailure) {
-        self.phase = Phase::Over;
-        self.queue.push(Queued::Event(ClientEvent::LoginFailed(why)));
+    fn finish(&mut self, event: ClientEvent, silent: bool) {
+        self.queue.push(event);
+        self.phase = match core::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Online(session) => Phase::Ended { session, silent },
+            phase => {
+                debug_assert!(matches!(phase, Phase::LoggingIn(_)), "it ends once");
+                Phase::Over
+            }
+        };
     }
 
     fn datagram(&mut self, now: Instant, from: SocketAddr, ecn: crate::machine::Ecn, datagram: &mut [u8]) {
         match (header::classify(datagram), &mut self.phase) {
             (Some(Kind::LoginReply), Phase::LoggingIn(login)) => match login.read(now, datagram, &self.config) {
                 LoginStep::Ignore => self.counters.unknown += 1,
-                LoginStep::Failed(why) => self.fail_login(why),
+                LoginStep::Failed(why) => self.finish(ClientEvent::LoginFailed(why), true),
                 LoginStep::Done(start) => {
                     let session = Session::new(now, &self.config, &mut self.entropy, *start, self.local.candidates());
                     self.phase = Phase::Online(Box::new(session));
                 }
             },
             (Some(Kind::Short { cid }), Phase::Online(session)) => {
-                session.datagram(now, cid, from, ecn, datagram, &mut self.queue, &mut self.counters, &mut self.entropy);
+                let Self { queue, counters, entropy, .. } = self;
+                session.datagram(cid, from, ecn, datagram, &mut Around { now, queue, counters, entropy });
                 self.settle(now);
             }
             _ => self.counters.unknown += 1,
@@ -307,7 +334,7 @@ impl Client {
     fn settle(&mut self, now: Instant) {
         let Phase::Online(session) = &mut self.phase else { return };
         if let Some(failure) = session.refused() {
-            self.fail_login(failure);
+            self.finish(ClientEvent::LoginFailed(failure), false);
         } else if let Some(why) = session.over(now) {
             self.end(why);
         }
@@ -354,15 +381,16 @@ impl Machine for Client {
         match &mut self.phase {
             Phase::LoggingIn(login) => {
                 if login.transmit(now, &self.config, out).is_err() {
-                    self.fail_login(LoginFailure::NoAnswer);
+                    self.finish(ClientEvent::LoginFailed(LoginFailure::NoAnswer), true);
                 }
             }
             Phase::Online(session) => {
                 session.transmit(now, &mut self.queue, out);
                 self.settle(now);
             }
-            Phase::Closing(session) => {
-                if session.close(now, out) {
+            Phase::Ended { session, silent } => {
+                *silent = *silent || session.close(now, out);
+                if *silent && self.queue.is_empty() {
                     self.phase = Phase::Over;
                 }
             }
@@ -379,8 +407,8 @@ impl Machine for Client {
         match &self.phase {
             Phase::LoggingIn(login) => Some(login.wake()),
             Phase::Online(session) => session.wake(),
-            Phase::Closing(_) => Some((Instant::ZERO, Wake::Now)),
-            Phase::Over => None,
+            Phase::Ended { silent: false, .. } => Some((Instant::ZERO, Wake::Now)),
+            Phase::Ended { .. } | Phase::Over => None,
         }
     }
 

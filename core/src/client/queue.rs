@@ -1,13 +1,14 @@
 //! What waits for a client's application: one ordered queue, so that a join stands before its member's first message.
 //!
 //! It stays bounded though an application may never poll. Messages are not in here but with their links, which bound them
-//! by credit; an entry only marks a message's place. A join that was never polled and its leave cancel out. News of paths
-//! and of room are one mark a peer, read when polled.
+//! by credit and by dropping old unreliable ones; an entry only marks a message's place, and there are never more marks of
+//! a link than messages that can be ready on it. A join that was never polled and its leave cancel out. News of paths and
+//! of room are one mark a peer, read when polled. What a client sends to itself is bounded like what it sends to others.
 
 use crate::event::ClientEvent;
 use crate::ids::{Channel, GroupId, PeerId};
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 
 /// One entry.
 pub(super) enum Queued {
@@ -25,42 +26,160 @@ pub(super) enum Queued {
     Writable(PeerId),
 }
 
-#[derive(Default)]
+/// What stands in the queue of one link.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Marks {
+    messages: usize,
+    path: bool,
+    writable: bool,
+}
+
+/// Bytes that a loopback message costs beside its own.
+const LOOPBACK_OVERHEAD: usize = 64;
+
 pub(super) struct Queue {
     entries: VecDeque<Queued>,
+    marks: BTreeMap<PeerId, Marks>,
+    /// Joins among the entries.
+    joins: usize,
+    /// Bytes of loopback messages among the entries.
+    loopback: usize,
+    /// This client, if a loopback message found no room.
+    loopback_refused: Option<PeerId>,
+    /// Most messages that can be ready on one link.
+    most_ready: usize,
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, entry: Queued) {
-        self.entries.push_back(entry);
+    /// `most_ready`: most messages that can be ready on one link at a time.
+    pub(super) fn new(most_ready: usize) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            marks: BTreeMap::new(),
+            joins: 0,
+            loopback: 0,
+            loopback_refused: None,
+            most_ready,
+        }
+    }
+
+    pub(super) fn push(&mut self, event: ClientEvent) {
+        self.entries.push_back(Queued::Event(event));
+    }
+
+    pub(super) fn push_join(
+        &mut self,
+        group: GroupId,
+        member: PeerId,
+        epoch: u64,
+        user_data: Box<[u8]>,
+        message: Box<[u8]>,
+    ) {
+        self.joins += 1;
+        self.entries.push_back(Queued::Joined { group, member, epoch, user_data, message });
+    }
+
+    /// Bytes of loopback messages that wait, their overhead included.
+    pub(super) fn loopback_cost(&self, bytes: &[u8]) -> usize {
+        self.loopback.saturating_add(bytes.len()).saturating_add(LOOPBACK_OVERHEAD)
+    }
+
+    /// One was refused for want of room: `me` is to hear when one was polled.
+    pub(super) fn refuse_loopback(&mut self, me: PeerId) {
+        self.loopback_refused = Some(me);
+    }
+
+    pub(super) fn push_loopback(&mut self, group: GroupId, channel: Channel, bytes: &[u8]) {
+        self.loopback = self.loopback_cost(bytes);
+        self.entries.push_back(Queued::Loopback { group, channel, bytes: bytes.into() });
+    }
+
+    /// So many messages more are ready on this link. There may be fewer in the end; and where older ones made way, marks
+    /// enough stand here already.
+    pub(super) fn mark_messages(&mut self, peer: PeerId, ready: usize) {
+        if ready == 0 {
+            return;
+        }
+        let marks = self.marks.entry(peer).or_default();
+        let more = ready.min(self.most_ready.saturating_sub(marks.messages));
+        marks.messages += more;
+        self.entries.extend((0..more).map(|_| Queued::Message(peer)));
+    }
+
+    /// There is news of a peer's path.
+    pub(super) fn mark_path(&mut self, peer: PeerId) {
+        if !core::mem::replace(&mut self.marks.entry(peer).or_default().path, true) {
+            self.entries.push_back(Queued::Path(peer));
+        }
+    }
+
+    /// There is room again on this link.
+    pub(super) fn mark_writable(&mut self, peer: PeerId) {
+        if !core::mem::replace(&mut self.marks.entry(peer).or_default().writable, true) {
+            self.entries.push_back(Queued::Writable(peer));
+        }
     }
 
     pub(super) fn pop(&mut self) -> Option<Queued> {
-        self.entries.pop_front()
+        let entry = self.entries.pop_front()?;
+        match &entry {
+            Queued::Event(_) => {}
+            Queued::Joined { .. } => self.joins = self.joins.saturating_sub(1),
+            Queued::Loopback { bytes, .. } => {
+                self.loopback = self.loopback.saturating_sub(bytes.len().saturating_add(LOOPBACK_OVERHEAD));
+                if let Some(me) = self.loopback_refused.take() {
+                    self.mark_writable(me);
+                }
+            }
+            Queued::Message(peer) => self.unmark(*peer, |marks| marks.messages = marks.messages.saturating_sub(1)),
+            Queued::Path(peer) => self.unmark(*peer, |marks| marks.path = false),
+            Queued::Writable(peer) => self.unmark(*peer, |marks| marks.writable = false),
+        }
+        Some(entry)
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Marks that there is news of a peer's path, unless that is marked already.
-    pub(super) fn mark_path(&mut self, peer: PeerId) {
-        if !self.entries.iter().any(|e| matches!(e, Queued::Path(p) if *p == peer)) {
-            self.push(Queued::Path(peer));
-        }
-    }
-
     /// Takes a join out that was not polled yet. True if there was one: then its leave needs no telling.
     pub(super) fn cancel_join(&mut self, group: GroupId, member: PeerId) -> bool {
+        if self.joins == 0 {
+            return false;
+        }
         let found = self
             .entries
             .iter()
             .position(|e| matches!(e, Queued::Joined { group: g, member: m, .. } if (*g, *m) == (group, member)));
-        found.is_some_and(|at| self.entries.remove(at).is_some())
+        let cancelled = found.is_some_and(|at| self.entries.remove(at).is_some());
+        self.joins -= usize::from(cancelled);
+        cancelled
     }
 
     /// Takes out what concerns a peer that is none any more.
     pub(super) fn forget_peer(&mut self, peer: PeerId) {
-        self.entries.retain(|e| !matches!(e, Queued::Message(p) | Queued::Path(p) | Queued::Writable(p) if *p == peer));
+        if self.marks.remove(&peer).is_some() {
+            self.entries
+                .retain(|e| !matches!(e, Queued::Message(p) | Queued::Path(p) | Queued::Writable(p) if *p == peer));
+        }
+    }
+
+    /// Nothing follows.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.most_ready);
+    }
+
+    fn unmark(&mut self, peer: PeerId, change: impl FnOnce(&mut Marks)) {
+        if let Some(marks) = self.marks.get_mut(&peer) {
+            change(marks);
+            if *marks == Marks::default() {
+                self.marks.remove(&peer);
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
     }
 }

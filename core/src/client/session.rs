@@ -6,7 +6,7 @@
 
 use super::login::Start;
 use super::queue::{Queue, Queued};
-use super::stash::{Stash, connection_id};
+use super::stash::Stash;
 use super::{ClientCounters, PeerView, SendError, Sent};
 use crate::config::{ClientConfig, Limits, Timers};
 use crate::entropy::{Entropy, SeededState};
@@ -18,7 +18,7 @@ use crate::link::{
 };
 use crate::machine::{Ecn, Wake};
 use crate::outbox::Outbox;
-use crate::path::{Punch, PunchConfig, Verdict};
+use crate::path::{Punch, PunchConfig, Verdict, is_local};
 use crate::schedule::Schedule;
 use crate::secure::{Crypto, PairContext, Protection, Role, SessionKey, pair_secret};
 use crate::time::{Duration, Instant};
@@ -36,6 +36,14 @@ use hashbrown::HashMap;
 /// The server link's place in the schedule; peers follow from 1.
 const SERVER_SLOT: u32 = 0;
 
+/// What a call acts on beside the session: when, where events go, what is counted, where randomness comes from.
+pub(super) struct Around<'a> {
+    pub(super) now: Instant,
+    pub(super) queue: &'a mut Queue,
+    pub(super) counters: &'a mut ClientCounters,
+    pub(super) entropy: &'a mut Entropy,
+}
+
 pub(super) struct Session {
     me: Option<PeerId>,
     app: u64,
@@ -45,13 +53,17 @@ pub(super) struct Session {
     /// Since the server's application let this client in.
     view: Option<View>,
     peers: Vec<Option<Peer>>,
-    by_id: BTreeMap<PeerId, u32>,
+    /// Slots without a peer.
+    free: Vec<u32>,
+    pub(super) by_id: BTreeMap<PeerId, u32>,
     by_cid: HashMap<u64, (u32, PathId), SeededState>,
     schedule: Schedule<Wake>,
     stash: Stash,
     suites: Vec<Arc<dyn Crypto>>,
     transport: TransportConfig,
     timers: Timers,
+    /// As last told to the server.
+    local: Candidates,
     /// What this client's peers see of it.
     user_data: Box<[u8]>,
     refused: Option<LoginFailure>,
@@ -60,12 +72,12 @@ pub(super) struct Session {
     control: Vec<u8>,
 }
 
-struct Peer {
+pub(super) struct Peer {
     id: PeerId,
     epoch: u64,
     /// How the server calls it in this client's wraps.
     handle: u32,
-    link: Link,
+    pub(super) link: Link,
     user_data: Box<[u8]>,
     /// As last told to the server and the application.
     verdict: Verdict,
@@ -97,6 +109,7 @@ impl Session {
             leg,
             view: None,
             peers: Vec::new(),
+            free: Vec::new(),
             by_id: BTreeMap::new(),
             by_cid,
             schedule: Schedule::new(),
@@ -104,6 +117,7 @@ impl Session {
             suites: config.suites.clone(),
             transport,
             timers: config.timers.clone(),
+            local: Candidates::new(),
             user_data: Box::default(),
             refused: None,
             over: None,
@@ -148,6 +162,11 @@ impl Session {
             direct_rtt: p.link.transport_ref().rtt(DIRECT),
             forward_secret: p.link.protection().sending_generation() > 0,
         })
+    }
+
+    #[cfg(test)]
+    pub(super) fn peer_mut(&mut self, slot: u32) -> &mut Peer {
+        self.peers[slot as usize - 1].as_mut().expect("a peer")
     }
 
     fn peer(&self, slot: u32) -> Option<&Peer> {
@@ -248,8 +267,8 @@ impl Session {
             }
             Queued::Loopback { group, channel, bytes } => {
                 let from = self.me?;
-                payload.extend_from_slice(&bytes);
                 self.view.as_ref().filter(|v| v.is_in(group))?;
+                payload.extend_from_slice(&bytes);
                 Some(ClientEvent::Message(Message { from, group: Some(group), channel, direct: true }))
             }
             Queued::Path(peer) => {
@@ -273,35 +292,32 @@ impl Session {
 
     // ---- datagrams
 
-    #[expect(clippy::too_many_arguments, reason = "what a datagram comes with, and where its effects go")]
     pub(super) fn datagram(
         &mut self,
-        now: Instant,
         cid: u64,
         from: SocketAddr,
         ecn: Ecn,
         datagram: &mut [u8],
-        queue: &mut Queue,
-        counters: &mut ClientCounters,
-        entropy: &mut Entropy,
+        around: &mut Around<'_>,
     ) {
         match self.by_cid.get(&cid).copied() {
             Some((SERVER_SLOT, path)) => {
-                match self.server.receive(now, path, from, ecn, datagram) {
-                    Ok(()) => {}
-                    Err(Unusable::Sealed(_)) => counters.unopened += 1,
-                    Err(Unusable::Violation(_)) => self.break_off(counters),
+                match self.server.receive(around.now, path, from, ecn, datagram) {
+                    Ok(()) => self.drain_control(around),
+                    Err(Unusable::Sealed(_)) => return around.counters.unopened += 1,
+                    Err(Unusable::Violation(_)) => self.break_off(around.counters),
                 }
-                self.drain_control(now, queue, counters, entropy);
-                self.announce(SERVER_SLOT, queue);
+                self.announce(SERVER_SLOT, around.queue);
                 self.refresh(SERVER_SLOT);
             }
-            Some((slot, path)) => self.from_peer(now, slot, path, from, ecn, datagram, queue, counters),
+            // Nothing comes directly from where the relay is; it would make the server a place to probe.
+            Some((_, DIRECT)) if from == self.leg.server => around.counters.unknown += 1,
+            Some((slot, path)) => self.from_peer(slot, path, from, ecn, datagram, around),
             None if from == self.leg.server => {
-                counters.held += 1;
-                self.stash.hold(now, datagram);
+                around.counters.held += 1;
+                self.stash.hold(around.now, datagram);
             }
-            None => counters.unknown += 1,
+            None => around.counters.unknown += 1,
         }
     }
 
@@ -310,32 +326,31 @@ impl Session {
         self.over = Some(EndReason::Violation);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what a datagram comes with, and where its effects go")]
     fn from_peer(
         &mut self,
-        now: Instant,
         slot: u32,
         path: PathId,
         from: SocketAddr,
         ecn: Ecn,
         datagram: &mut [u8],
-        queue: &mut Queue,
-        counters: &mut ClientCounters,
+        around: &mut Around<'_>,
     ) {
         let Some(Some(peer)) = self.peers.get_mut(slot as usize - 1) else { return };
         if peer.dead {
-            counters.unopened += 1;
+            around.counters.unopened += 1;
             return;
         }
-        match peer.link.receive(now, path, from, ecn, datagram) {
+        match peer.link.receive(around.now, path, from, ecn, datagram) {
             Ok(()) => {}
-            Err(Unusable::Sealed(_)) => counters.unopened += 1,
+            Err(Unusable::Sealed(_)) => return around.counters.unopened += 1,
             Err(Unusable::Violation(_)) => {
-                counters.violations += 1;
+                around.counters.violations += 1;
                 peer.dead = true;
+                // Whoever waits for room on this link need not: sends to groups pass it over from now on.
+                around.queue.mark_writable(peer.id);
             }
         }
-        self.after(now, slot, queue);
+        self.after(around.now, slot, around.queue);
     }
 
     /// Marks what became ready on a link, hears its puncher, and sets its time anew.
@@ -348,17 +363,17 @@ impl Session {
     fn announce(&mut self, slot: u32, queue: &mut Queue) {
         let id = if slot == SERVER_SLOT { Some(PeerId::SERVER) } else { self.peer(slot).map(|p| p.id) };
         let (Some(id), Some(link)) = (id, link_mut(&mut self.server, &mut self.peers, slot)) else { return };
-        for _ in 0..link.transport().take_ready() {
-            queue.push(Queued::Message(id));
-        }
+        queue.mark_messages(id, link.transport().take_ready());
         if link.transport().writable() {
-            queue.push(Queued::Writable(id));
+            queue.mark_writable(id);
         }
     }
 
     fn hear_punch(&mut self, now: Instant, slot: u32, queue: &mut Queue) {
         let keepalive = self.timers.direct_keepalive;
-        while let Some(Some(peer)) = self.peers.get_mut((slot as usize).wrapping_sub(1)) {
+        while let Some(Some(peer)) = self.peers.get_mut((slot as usize).wrapping_sub(1))
+            && !peer.dead
+        {
             let (id, epoch) = (peer.id, peer.epoch);
             let message = match peer.link.poll_punch(now, keepalive) {
                 None => return,
@@ -373,15 +388,15 @@ impl Session {
         }
     }
 
-    fn refresh(&mut self, slot: u32) {
+    pub(super) fn refresh(&mut self, slot: u32) {
         let due = link_mut(&mut self.server, &mut self.peers, slot).and_then(|link| link.wake());
         self.schedule.set(slot, due);
     }
 
     // ---- control
 
-    /// Tells the server. A server whose control channel is full has not answered for 256 KiB of such news: it is over.
-    fn tell(&mut self, now: Instant, message: &ToServer<'_>) {
+    /// Tells the server. One that left so much news unanswered that the transport takes no more (1 MiB) is over.
+    pub(super) fn tell(&mut self, now: Instant, message: &ToServer<'_>) {
         let mut w = Writer::new(&mut self.control);
         let sent = message.encode(&mut w).is_ok()
             && self.server.transport().send_next(now, Scope::Control, w.written()).is_ok();
@@ -391,34 +406,30 @@ impl Session {
         self.refresh(SERVER_SLOT);
     }
 
+    /// Tells the server where this host is on its own network, if that is news.
     pub(super) fn tell_local(&mut self, now: Instant, local: impl Iterator<Item = SocketAddr>) {
-        let candidates: Candidates = local.collect();
-        if !candidates.as_slice().is_empty() {
+        let candidates: Candidates = local.filter(|addr| is_local(addr.ip())).collect();
+        if candidates.as_slice() != self.local.as_slice() {
+            self.local = candidates;
             self.tell(now, &ToServer::HostCandidates { candidates });
         }
     }
 
-    fn drain_control(&mut self, now: Instant, queue: &mut Queue, counters: &mut ClientCounters, entropy: &mut Entropy) {
+    fn drain_control(&mut self, around: &mut Around<'_>) {
         let mut message = Vec::new();
         while self.server.transport().next_control(&mut message) {
             let applied = match ToClient::decode(&message) {
-                Ok(control) => self.apply(now, control, queue, counters, entropy),
+                Ok(control) => self.apply(control, around),
                 Err(_) => Err(Nonsense),
             };
             if applied.is_err() {
-                return self.break_off(counters);
+                return self.break_off(around.counters);
             }
         }
     }
 
-    fn apply(
-        &mut self,
-        now: Instant,
-        control: ToClient<'_>,
-        queue: &mut Queue,
-        counters: &mut ClientCounters,
-        entropy: &mut Entropy,
-    ) -> Result<(), Nonsense> {
+    fn apply(&mut self, control: ToClient<'_>, around: &mut Around<'_>) -> Result<(), Nonsense> {
+        let queue = &mut *around.queue;
         match control {
             ToClient::Welcome { me, user_data, message } => {
                 if self.me.replace(me).is_some() {
@@ -426,13 +437,13 @@ impl Session {
                 }
                 self.user_data = user_data.into();
                 self.view = Some(View::new(me, MAX_MEMBERSHIPS));
-                queue.push(Queued::Event(ClientEvent::LoggedIn { me, message: message.into() }));
+                queue.push(ClientEvent::LoggedIn { me, message: message.into() });
             }
             ToClient::Rejected { message } => self.refused = Some(LoginFailure::Rejected { message: message.into() }),
             ToClient::PeerUp { peer, key, psk, epoch, handle, suite, rtt_us, user_data, candidates } => {
                 let rtt = Duration::from_micros(rtt_us.into());
                 let up = Up { peer, key, psk, epoch, handle, suite, rtt, user_data, candidates };
-                self.peer_up(now, &up, queue, counters, entropy)?;
+                self.peer_up(&up, around)?;
             }
             ToClient::PeerDown { peer, epoch } => {
                 if self.by_id.get(&peer).and_then(|s| self.peer(*s)).is_some_and(|p| p.epoch == epoch) {
@@ -447,7 +458,7 @@ impl Session {
                     None if Some(member) == self.me => self.user_data.clone(),
                     None => return Err(Nonsense),
                 };
-                queue.push(Queued::Joined { group, member, epoch, user_data, message: message.into() });
+                queue.push_join(group, member, epoch, user_data, message.into());
             }
             ToClient::MemberLeft { group, member, epoch, why } => self.left(group, member, epoch, why, queue),
             ToClient::Punch { peer, epoch, candidates } => {
@@ -455,8 +466,8 @@ impl Session {
                 if let Some(Some(peer)) = self.peers.get_mut(slot as usize - 1)
                     && peer.epoch == epoch
                 {
-                    peer.link.punch(now, candidates.as_slice());
-                    self.after(now, slot, queue);
+                    peer.link.punch(around.now, believable(&candidates).as_slice());
+                    self.after(around.now, slot, queue);
                 }
             }
         }
@@ -467,13 +478,17 @@ impl Session {
         let mine = Some(member) == self.me;
         let Some(view) = &mut self.view else { return };
         let others: Vec<PeerId> = if mine { view.peers(group).collect() } else { vec![member] };
+        let stays: Vec<_> = others.into_iter().filter_map(|o| Some((o, view.scope_epoch(group, o)?))).collect();
         if !view.left(group, member, epoch) {
             return;
         }
-        for other in others {
+        for (other, stay) in stays {
             if let Some(slot) = self.by_id.get(&other).copied()
                 && let Some(link) = link_mut(&mut self.server, &mut self.peers, slot)
             {
+                // Tells the gate which stay is over, if the application had not polled its join: messages of a later
+                // one may wait there already, and stay.
+                link.transport().open_group(group, stay);
                 link.transport().close_group(group);
                 self.refresh(slot);
             }
@@ -482,25 +497,20 @@ impl Session {
             }
         }
         if !queue.cancel_join(group, member) {
-            queue.push(Queued::Event(ClientEvent::MemberLeft { group, member, why }));
+            queue.push(ClientEvent::MemberLeft { group, member, why });
         }
     }
 
-    fn peer_up(
-        &mut self,
-        now: Instant,
-        up: &Up<'_>,
-        queue: &mut Queue,
-        counters: &mut ClientCounters,
-        entropy: &mut Entropy,
-    ) -> Result<(), Nonsense> {
+    fn peer_up(&mut self, up: &Up<'_>, around: &mut Around<'_>) -> Result<(), Nonsense> {
+        let Around { now, entropy, .. } = around;
+        let now = *now;
         let me = self.me.filter(|me| *me != up.peer && !up.peer.is_server()).ok_or(Nonsense)?;
         // A replayed or older pair must never bring its keys back.
         self.view.as_mut().ok_or(Nonsense)?.peer_up(up.epoch).map_err(|_| Nonsense)?;
-        self.peer_down(up.peer, queue);
+        self.peer_down(up.peer, around.queue);
         let crypto = self.suites.iter().find(|s| s.id() == up.suite).cloned().ok_or(Nonsense)?;
         let context = PairContext::new(self.app, up.suite, me, up.peer, up.epoch);
-        // A low-order key is refused here: its owner shares no group with anyone who checks, and the server let it in.
+        // The server refused keys of low order at login; one that introduces them is not to be believed in anything.
         let secret = pair_secret(&self.key, &up.key, &up.psk.0, &context).map_err(|_| Nonsense)?;
         let role = Role::between(me, up.peer);
         let protection = Protection::new(crypto, &secret, role);
@@ -508,7 +518,7 @@ impl Session {
         let transport = Transport::new(now, &self.transport, rng.clone(), up.rtt, RELAYED_PAYLOAD);
         let punch = Punch::new(&PunchConfig::default(), entropy.stream("punch", up.epoch));
         let mut link = Link::with_peer(now, protection, transport, punch, entropy.keys());
-        link.punch(now, up.candidates.as_slice());
+        link.punch(now, believable(&up.candidates).as_slice());
         let slot = self.free_slot();
         let ids = [MAIN, DIRECT].map(|path| link.protection().cid_in(path));
         self.by_cid.extend([(ids[0], (slot, MAIN)), (ids[1], (slot, DIRECT))]);
@@ -522,21 +532,19 @@ impl Session {
             verdict: Verdict::Relayed(RelayReason::Probing),
             dead: false,
         });
-        while let Some(mut packet) = self.stash.take(now, &ids) {
-            let path = if connection_id(&packet) == Some(ids[0]) { MAIN } else { DIRECT };
-            self.from_peer(now, slot, path, self.leg.server, Ecn::NotCapable, &mut packet, queue, counters);
+        while let Some(mut packet) = self.stash.take(now, ids[0]) {
+            self.from_peer(slot, MAIN, self.leg.server, Ecn::NotCapable, &mut packet, around);
             self.stash.recycle(packet);
         }
-        self.after(now, slot, queue);
+        self.after(now, slot, around.queue);
         Ok(())
     }
 
     fn free_slot(&mut self) -> u32 {
-        let at = self.peers.iter().position(Option::is_none).unwrap_or_else(|| {
+        self.free.pop().unwrap_or_else(|| {
             self.peers.push(None);
-            self.peers.len() - 1
-        });
-        at as u32 + 1
+            self.peers.len() as u32
+        })
     }
 
     /// A pair is over: its keys are erased at once, and whatever it still held with them.
@@ -547,6 +555,7 @@ impl Session {
             self.by_cid.remove(&gone.link.protection().cid_in(path));
         }
         self.schedule.set(slot, None);
+        self.free.push(slot);
         queue.forget_peer(peer);
     }
 
@@ -555,6 +564,7 @@ impl Session {
     pub(super) fn transmit(&mut self, now: Instant, queue: &mut Queue, out: &mut Outbox) {
         while out.room() >= crate::link::DATAGRAM {
             let Some(slot) = self.schedule.pop_due(now) else { return };
+            let room = out.room();
             if slot == SERVER_SLOT {
                 self.server.transmit(now, &mut Route::Straight(self.leg.server), out);
             } else if let Some(Some(peer)) = self.peers.get_mut(slot as usize - 1)
@@ -563,6 +573,9 @@ impl Session {
                 peer.link.transmit(now, &mut Route::Relay(&mut self.leg, peer.handle), out);
             }
             self.after(now, slot, queue);
+            if out.room() == room {
+                self.schedule.postpone(slot, now);
+            }
         }
     }
 
@@ -581,6 +594,10 @@ impl Session {
     }
 
     pub(super) fn wake(&self) -> Option<(Instant, Wake)> {
+        // A poll or a send may have come to this; the next call acts on it.
+        if self.over.is_some() || self.refused.is_some() {
+            return Some((Instant::ZERO, Wake::Now));
+        }
         let idle = (self.server.last_received() + self.timers.session_idle, Wake::Idle);
         Some(self.schedule.next().map_or(idle, |next| next.min(idle)))
     }
@@ -599,13 +616,24 @@ struct Up<'a> {
     candidates: Candidates,
 }
 
+/// What of a peer's candidates is probed: addresses on this network, and one of each family anywhere, which is where the
+/// server observed the peer. A server that was tricked into handing on more makes nobody a target of ours.
+pub(super) fn believable(candidates: &Candidates) -> Candidates {
+    let mut observed = [false; 2];
+    let once = |addr: &SocketAddr| {
+        is_local(addr.ip()) || !core::mem::replace(&mut observed[usize::from(addr.is_ipv4())], true)
+    };
+    candidates.as_slice().iter().copied().filter(once).collect()
+}
+
 /// The server said something that it never says.
 struct Nonsense;
 
+/// The link of a slot; none if its peer is dead, so that nothing is sent, delivered or scheduled for it any more.
 fn link_mut<'a>(server: &'a mut Link, peers: &'a mut [Option<Peer>], slot: u32) -> Option<&'a mut Link> {
     match slot.checked_sub(1) {
         None => Some(server),
-        Some(index) => peers.get_mut(index as usize)?.as_mut().map(|p| &mut p.link),
+        Some(index) => peers.get_mut(index as usize)?.as_mut().filter(|p| !p.dead).map(|p| &mut p.link),
     }
 }
 
@@ -635,4 +663,9 @@ pub(crate) fn transport_config(limits: &Limits) -> TransportConfig {
         receive_credit: limits.receive_buffer as u64,
         ..TransportConfig::default()
     }
+}
+
+/// Most messages that can be ready on a link at a time, by the same bounds.
+pub(crate) fn most_ready(limits: &Limits) -> usize {
+    transport_config(limits).most_ready()
 }

@@ -18,11 +18,6 @@ const KEEP: Duration = Duration::from_secs(2);
 /// Largest packet held, bytes: what an Ethernet frame carries.
 const LARGEST: usize = 1500;
 
-/// The connection id of a short packet.
-pub(super) fn connection_id(packet: &[u8]) -> Option<u64> {
-    if let Some(Kind::Short { cid }) = header::classify(packet) { Some(cid) } else { None }
-}
-
 #[derive(Default)]
 pub(super) struct Stash {
     packets: VecDeque<(Instant, Vec<u8>)>,
@@ -46,10 +41,10 @@ impl Stash {
         self.packets.push_back((now, buffer));
     }
 
-    /// The oldest held packet that carries one of these connection ids.
-    pub(super) fn take(&mut self, now: Instant, ids: &[u64]) -> Option<Vec<u8>> {
+    /// The oldest held packet that carries this connection id.
+    pub(super) fn take(&mut self, now: Instant, id: u64) -> Option<Vec<u8>> {
         self.expire(now);
-        let claimed = |packet: &[u8]| connection_id(packet).is_some_and(|cid| ids.contains(&cid));
+        let claimed = |packet: &[u8]| matches!(header::classify(packet), Some(Kind::Short { cid }) if cid == id);
         let at = self.packets.iter().position(|(_, packet)| claimed(packet))?;
         self.packets.remove(at).map(|(_, packet)| packet)
     }

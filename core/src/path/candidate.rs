@@ -43,6 +43,15 @@ pub(crate) fn probeable(address: SocketAddr) -> Result<(), Unprobeable> {
     }
 }
 
+/// Whether an address can belong to a host's own network only: private (RFC 1918), link-local (RFC 3927, RFC 4291) or
+/// unique local (RFC 4193). What a client says of its interfaces is believed for no other address: it could name anybody's.
+pub(crate) fn is_local(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
 /// Who named a candidate; in the order in which they are probed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Origin {

@@ -48,8 +48,8 @@ use crate::event::RelayReason;
 use crate::time::{Duration, Instant, nanos};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-pub(crate) use candidate::probeable;
 use candidate::{Candidate, Origin};
+pub(crate) use candidate::{is_local, probeable};
 use core::net::SocketAddr;
 
 /// Time between two challenges to one candidate at first; jitter only shortens it. The end that began first reaches its

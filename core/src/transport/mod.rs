@@ -93,6 +93,14 @@ impl Default for TransportConfig {
     }
 }
 
+impl TransportConfig {
+    /// Most messages that can be ready for the application at a time.
+    pub(crate) fn most_ready(&self) -> usize {
+        let reliable = self.receive_credit.max(flow::INITIAL_CREDIT) / flow::MESSAGE_OVERHEAD;
+        usize::try_from(reliable).unwrap_or(usize::MAX).saturating_add(self.unreliable_messages)
+    }
+}
+
 /// Why a message was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub(crate) enum TransportSendError {

@@ -1,0 +1,320 @@
+//! A server and clients joined without a network in between, so that a test can reach into them, be hostile, and look at
+//! every datagram.
+
+use super::*;
+use crate::config::{Limits, ServerConfig};
+use crate::machine::SocketInput;
+use crate::server::{GroupOptions, Server};
+use crate::transport::Scope;
+use crate::wire::control::ToServer;
+use std::vec;
+
+const KEY: [u8; 32] = [9; 32];
+const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(core::net::Ipv4Addr::new(198, 51, 100, 1)), 7000);
+
+struct Datagram {
+    from: SocketAddr,
+    to: SocketAddr,
+    bytes: Vec<u8>,
+}
+
+/// Everyone has a public address; whatever is sent arrives at once, unless it is kept back.
+struct Bench {
+    now: Instant,
+    server: Server,
+    clients: Vec<(SocketAddr, Client)>,
+    flying: Vec<Datagram>,
+    /// All destinations so far.
+    sent_to: Vec<SocketAddr>,
+    events: Vec<Vec<ClientEvent>>,
+    /// Clients whose application polls nothing.
+    away: Vec<bool>,
+}
+
+impl Bench {
+    fn new(addresses: &[&str]) -> Self {
+        let now = Instant::from_millis(1);
+        let server = Server::new(now, ServerConfig::new(KEY, 1, [1; 32])).unwrap();
+        let clients: Vec<_> = addresses
+            .iter()
+            .zip(2u8..)
+            .map(|(addr, seed)| {
+                let config = ClientConfig::new(SERVER, server.public_key(), 1, [seed; 32]);
+                (addr.parse().unwrap(), Client::new(now, config).unwrap())
+            })
+            .collect();
+        let (events, away) = (vec![Vec::new(); clients.len()], vec![false; clients.len()]);
+        let mut bench = Self { now, server, clients, flying: Vec::new(), sent_to: Vec::new(), events, away };
+        bench.run(100);
+        assert!(bench.clients.iter().all(|(_, c)| c.id().is_some()));
+        bench
+    }
+
+    fn id(&self, at: usize) -> PeerId {
+        self.clients[at].1.id().unwrap()
+    }
+
+    fn session(&mut self, at: usize) -> &mut Session {
+        match &mut self.clients[at].1.phase {
+            Phase::Online(session) => session,
+            _ => panic!("online"),
+        }
+    }
+
+    fn group(&mut self) -> GroupId {
+        let ids: Vec<_> = (0..self.clients.len()).map(|at| self.id(at)).collect();
+        self.server.create_group(self.now, &ids, GroupOptions::default()).unwrap()
+    }
+
+    fn send(&mut self, at: usize, to: impl Into<To>, channel: Channel, bytes: &[u8]) -> Result<Sent, SendError> {
+        let now = self.now;
+        self.clients[at].1.send(now, to, channel, bytes, SendOptions::default())
+    }
+
+    fn take(&mut self, from: SocketAddr, out: &Outbox) {
+        for (transmit, bytes) in out.sends() {
+            let crate::outbox::Via::Datagram { to, .. } = transmit.via else { panic!("a datagram") };
+            self.sent_to.push(to);
+            let size = transmit.segment.map_or(bytes.len(), usize::from);
+            self.flying.extend(bytes.chunks(size).map(|b| Datagram { from, to, bytes: b.into() }));
+        }
+    }
+
+    /// Everyone writes what is due.
+    fn transmit(&mut self) {
+        let mut out = Outbox::with_capacity(64 * 1024, 64);
+        self.server.transmit(self.now, &mut out);
+        self.take(SERVER, &out);
+        for at in 0..self.clients.len() {
+            out.clear();
+            let (addr, client) = &mut self.clients[at];
+            client.transmit(self.now, &mut out);
+            let addr = *addr;
+            self.take(addr, &out);
+        }
+    }
+
+    fn deliver(&mut self, mut datagram: Datagram) {
+        let mut out = Outbox::with_capacity(64 * 1024, 64);
+        let Datagram { from, to, ref mut bytes } = datagram;
+        let ecn = crate::machine::Ecn::NotCapable;
+        let input = Input::Datagrams { socket: SocketId::MAIN, from, local: None, ecn, stride: 0, bytes };
+        if to == SERVER {
+            self.server.handle(self.now, input, &mut out);
+        } else if let Some((_, client)) = self.clients.iter_mut().find(|(addr, _)| *addr == to) {
+            client.handle(self.now, input, &mut out);
+        }
+        self.take(to, &out);
+    }
+
+    fn poll(&mut self) {
+        let mut payload = Vec::new();
+        while let Some(event) = self.server.poll_event(self.now, &mut payload) {
+            if let crate::event::ServerEvent::LoginRequested { login, .. } = event {
+                self.server.accept(self.now, login, b"", b"").unwrap();
+            }
+        }
+        for (at, (_, client)) in self.clients.iter_mut().enumerate().filter(|(at, _)| !self.away[*at]) {
+            while let Some(event) = client.poll_event(self.now, &mut payload) {
+                self.events[at].push(event);
+            }
+        }
+    }
+
+    /// Lets `ms` milliseconds pass, a millisecond at a time.
+    fn run(&mut self, ms: u64) {
+        for _ in 0..ms {
+            self.now = self.now + Duration::from_millis(1);
+            self.transmit();
+            for datagram in core::mem::take(&mut self.flying) {
+                self.deliver(datagram);
+            }
+            self.poll();
+        }
+    }
+
+    fn messages(&self, at: usize) -> usize {
+        self.events[at].iter().filter(|e| matches!(e, ClientEvent::Message(_))).count()
+    }
+}
+
+const FAR_APART: [&str; 3] = ["203.0.113.1:4000", "203.0.113.2:4000", "203.0.113.3:4000"];
+const RELIABLE: Channel = Channel::reliable(0);
+
+#[test]
+fn a_peer_that_broke_the_protocol_costs_nothing_more_and_holds_up_no_send_to_a_group() {
+    let mut bench = Bench::new(&FAR_APART);
+    let group = bench.group();
+    bench.run(50);
+    let villain = bench.id(1);
+    // Another share than before, and of low order.
+    let slot = bench.session(1).by_id.len() as u32;
+    for slot in 1..=slot {
+        bench.session(1).peer_mut(slot).link.transport().queue_key_share([0; 32]);
+        bench.session(1).refresh(slot);
+    }
+    bench.run(200);
+    assert_eq!(bench.clients[0].1.counters().violations, 1);
+    let chunk = vec![0; 32 * 1024];
+    for _ in 0..64 {
+        let sent = bench.send(0, group, RELIABLE, &chunk).expect("the third takes it");
+        assert_eq!(sent.receivers, 1);
+        bench.run(40);
+    }
+    assert_eq!(bench.messages(2), 64);
+    assert_eq!(bench.send(0, villain, RELIABLE, b"x"), Err(SendError::Gone));
+    let wake = bench.clients[0].1.wake().unwrap().0;
+    assert!(wake > bench.now, "due without progress");
+}
+
+#[test]
+fn nobody_probes_an_address_that_a_peer_names_unless_it_is_on_their_own_network() {
+    let mut bench = Bench::new(&["203.0.113.1:4000", "203.0.113.1:4001"]);
+    let (victim, local) = ("192.0.2.66:53".parse().unwrap(), "192.168.7.7:4000".parse().unwrap());
+    let loopback = "127.0.0.1:631".parse().unwrap();
+    let candidates = [victim, loopback, local].into_iter().collect();
+    let now = bench.now;
+    bench.session(1).tell(now, &ToServer::HostCandidates { candidates });
+    bench.run(10);
+    bench.group();
+    bench.run(2000);
+    assert!(bench.sent_to.contains(&local), "both have one public address");
+    assert!(!bench.sent_to.contains(&victim) && !bench.sent_to.contains(&loopback));
+}
+
+#[test]
+fn a_client_believes_no_server_that_names_many_strangers() {
+    let list = ["10.1.2.3:1", "192.0.2.1:1", "192.0.2.2:1", "[2001:db8::1]:1", "[2001:db8::2]:1", "[fd00::1]:1"];
+    let list = list.map(|a| a.parse().unwrap());
+    let kept = session::believable(&list.into_iter().collect());
+    assert_eq!(kept.as_slice(), [list[0], list[1], list[3], list[5]]);
+}
+
+#[test]
+fn eight_local_addresses_do_not_crowd_out_the_one_that_the_server_observed() {
+    let mut bench = Bench::new(&["203.0.113.1:4000", "203.0.113.1:4001"]);
+    let interfaces: Vec<IpAddr> = (1..=8).map(|n| IpAddr::from([192, 168, 0, n])).collect();
+    let mut out = Outbox::with_capacity(8192, 8);
+    let opened = SocketInput::Opened { local: "0.0.0.0:4001".parse().unwrap(), max_segments: 1 };
+    bench.clients[1].1.handle(bench.now, Input::Socket(SocketId::MAIN, opened), &mut out);
+    bench.clients[1].1.handle(bench.now, Input::Interfaces(&interfaces), &mut out);
+    bench.run(10);
+    bench.group();
+    bench.run(100);
+    assert!(matches!(bench.clients[0].1.peers().next().unwrap().path, Path::Direct { .. }));
+}
+
+#[test]
+fn an_application_that_never_polls_is_owed_no_more_marks_than_messages() {
+    let mut bench = Bench::new(&FAR_APART[..2]);
+    let group = bench.group();
+    bench.run(50);
+    bench.away[1] = true;
+    for n in 0..20_000u32 {
+        let _ = bench.send(0, group, Channel::unreliable(0), &n.to_be_bytes());
+        if n % 10 == 0 {
+            bench.run(1);
+        }
+    }
+    let most = most_ready(&Limits::default());
+    assert!(bench.clients[1].1.queue.len() <= most + 8, "{}", bench.clients[1].1.queue.len());
+    bench.away[1] = false;
+    bench.run(1);
+    let got = bench.messages(1);
+    assert!(got > 0);
+    bench.send(0, group, RELIABLE, b"and it goes on").unwrap();
+    bench.run(20);
+    assert_eq!(bench.messages(1), got + 1);
+}
+
+#[test]
+fn a_packet_that_outruns_the_join_of_its_sender_is_used_once_the_join_is_there() {
+    let mut bench = Bench::new(&FAR_APART[..2]);
+    let group = bench.group();
+    bench.transmit();
+    // What the server tells the second client is late.
+    let receiver = bench.clients[1].0;
+    let (late, now): (Vec<_>, Vec<_>) = core::mem::take(&mut bench.flying).into_iter().partition(|d| d.to == receiver);
+    assert!(!late.is_empty());
+    now.into_iter().for_each(|d| bench.deliver(d));
+    bench.send(0, group, RELIABLE, b"first").unwrap();
+    bench.transmit();
+    let wraps: Vec<_> = core::mem::take(&mut bench.flying).into_iter().filter(|d| d.to == SERVER).collect();
+    wraps.into_iter().for_each(|d| bench.deliver(d));
+    // The server put the join beside the packet once more, and in front of it; that is lost or late, too.
+    let forwarded: Vec<_> = core::mem::take(&mut bench.flying).into_iter().filter(|d| d.to == receiver).collect();
+    assert!(forwarded.len() >= 2, "the join and the packet");
+    let last = forwarded.into_iter().last().unwrap();
+    bench.deliver(last);
+    assert_eq!(bench.clients[1].1.counters().held, 1);
+    late.into_iter().for_each(|d| bench.deliver(d));
+    bench.poll();
+    bench.poll();
+    assert_eq!(bench.messages(1), 1, "without a further packet from anyone");
+}
+
+#[test]
+fn a_loopback_message_of_a_group_that_is_over_leaves_nothing_in_the_next_ones_payload() {
+    let mut bench = Bench::new(&FAR_APART[..1]);
+    let groups = [bench.group(), bench.group()];
+    bench.run(20);
+    bench.away[0] = true;
+    for (group, bytes) in groups.into_iter().zip([b"one", b"two"]) {
+        let options = SendOptions::default().loopback();
+        bench.clients[0].1.send(bench.now, group, RELIABLE, bytes, options).unwrap();
+    }
+    bench.server.destroy_group(bench.now, groups[0]).unwrap();
+    bench.run(20);
+    let mut payload = Vec::new();
+    let event = bench.clients[0].1.poll_event(bench.now, &mut payload);
+    assert!(matches!(event, Some(ClientEvent::Message(m)) if m.group == Some(groups[1])));
+    assert_eq!(payload, b"two");
+}
+
+#[test]
+fn loopback_messages_that_nobody_polls_are_bounded_and_a_reliable_one_says_so() {
+    let mut bench = Bench::new(&FAR_APART[..1]);
+    let (group, me) = (bench.group(), bench.id(0));
+    bench.run(20);
+    bench.away[0] = true;
+    let options = SendOptions::default().loopback();
+    let chunk = vec![0; 1000];
+    let results: Vec<_> =
+        (0..400).map(|_| bench.clients[0].1.send(bench.now, group, RELIABLE, &chunk, options)).collect();
+    assert_eq!(results.last(), Some(&Err(SendError::Full { to: me })));
+    assert!(bench.clients[0].1.queue.len() < 300);
+    bench.away[0] = false;
+    bench.run(1);
+    assert!(bench.events[0].contains(&ClientEvent::Writable { to: me }));
+}
+
+#[test]
+fn what_came_before_the_end_is_told_before_the_end_and_nothing_after_it() {
+    let mut bench = Bench::new(&FAR_APART[..1]);
+    let me = bench.id(0);
+    bench.away[0] = true;
+    bench.server.send(bench.now, me, RELIABLE, b"you are banned", SendOptions::default()).unwrap();
+    bench.run(20);
+    bench.server.disconnect(bench.now, me).unwrap();
+    bench.run(20);
+    let before = bench.events[0].len();
+    bench.away[0] = false;
+    bench.run(1);
+    let told = &bench.events[0][before..];
+    assert!(matches!(told, [ClientEvent::Message(_), ClientEvent::Ended(EndReason::Remote)]), "{told:?}");
+    assert!(bench.clients[0].1.wake().is_none());
+    assert!(matches!(bench.clients[0].1.phase, Phase::Over));
+}
+
+#[test]
+fn the_link_to_the_server_is_the_only_one_with_control_messages() {
+    let mut bench = Bench::new(&FAR_APART[..2]);
+    bench.group();
+    bench.run(50);
+    let now = bench.now;
+    let link = &mut bench.session(1).peer_mut(1).link;
+    link.transport().send_next(now, Scope::Control, &[0; 40]).unwrap();
+    bench.session(1).refresh(1);
+    bench.run(50);
+    assert_eq!(bench.clients[0].1.counters().violations, 1);
+}
