@@ -78,13 +78,14 @@ impl ServerConfig {
 /// Bounds. What exceeds one is refused with a typed error, never silently lost.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Bytes of one message. 64 KiB as games expect; larger is an error to the sender.
+    /// Bytes of one message. 64 KiB as games expect; larger is an error to the sender. Server and clients must agree: a
+    /// larger one than the receiver knows breaks the protocol.
     pub max_message: usize,
     /// Bytes of reliable messages that wait or are under way, a link. One bandwidth-delay product of 40 Mb/s × 50 ms.
     pub send_buffer: usize,
     /// Bytes of messages that a peer may have under way to an application that does not poll. As the send buffer.
     pub receive_buffer: usize,
-    /// Sessions of a server. ProudNet's header constant is 60,000.
+    /// Sessions of a server, those that are still logging in included. ProudNet's header constant is 60,000.
     pub max_clients: usize,
     /// Groups of a server: two a client on average at the full number of clients.
     pub max_groups: usize,

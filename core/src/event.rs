@@ -90,11 +90,12 @@ pub enum ServerEvent {
     GroupEnded(GroupId),
     /// A message; its bytes are in the buffer that was passed to the poll.
     Message(Message),
-    /// Traffic between two clients goes another way now, or for another reason. `path` is as `a` reported it.
+    /// Traffic between two clients goes another way now, or for another reason: direct when both say so. Several changes
+    /// between two polls are told as one.
     PathChanged {
-        /// Who says so.
+        /// The lower id.
         a: PeerId,
-        /// The other.
+        /// The higher id.
         b: PeerId,
         /// How traffic between them goes.
         path: Path,

@@ -16,6 +16,7 @@ use crate::ids::{GroupId, PeerId, SocketId};
 use crate::link::{CLOSE_LOCAL, CLOSE_TIMED_OUT, CLOSE_VIOLATION, DATAGRAM, Route, Unusable};
 use crate::machine::{Ecn, Entry, Input, Machine, Request, Tap, Wake};
 use crate::outbox::{Outbox, Transmit};
+use crate::path::is_local;
 use crate::relay::{Forwarder, RelayLimits};
 use crate::schedule::Schedule;
 use crate::secure::{Crypto, Protection, RelayKey, ServerLogin, public_key};
@@ -47,7 +48,12 @@ pub struct Server {
     public_key: [u8; 32],
     transport: TransportConfig,
     sessions: Vec<Slot>,
+    /// Slots without a session whose generations are not used up.
     free: Vec<u32>,
+    /// Slots with a session.
+    live: usize,
+    /// Most messages that can be ready on one link.
+    most_ready: usize,
     /// Sessions by the request that began them.
     requests: HashMap<[u8; 32], u32, SeededState>,
     handshakes: usize,
@@ -74,6 +80,8 @@ enum Queued {
     Event(ServerEvent),
     Message(PeerId),
     Writable(PeerId),
+    /// Traffic of a pair goes otherwise: the lower and the higher client. One entry a pair.
+    Path(PeerId, PeerId),
 }
 
 /// What a server did not use of what came in, by cause, and what it forwarded. Datagrams each, since construction.
@@ -125,6 +133,8 @@ impl Server {
             transport: crate::client::transport_config(&config.limits),
             sessions: Vec::new(),
             free: Vec::new(),
+            live: 0,
+            most_ready: crate::client::most_ready(&config.limits),
             requests: HashMap::with_hasher(entropy.hasher("login requests")),
             handshakes: 0,
             online: 0,
@@ -153,9 +163,18 @@ impl Server {
         loop {
             match self.queue.pop_front()? {
                 Queued::Event(event) => return Some(event),
-                Queued::Writable(to) => return Some(ServerEvent::Writable { to }),
+                Queued::Writable(to) => {
+                    let Some(session) = self.client_mut(to) else { continue };
+                    session.writable_marked = false;
+                    return Some(ServerEvent::Writable { to });
+                }
+                Queued::Path(a, b) => {
+                    let Some(path) = self.pairs.take_news(a, b) else { continue };
+                    return Some(ServerEvent::PathChanged { a, b, path });
+                }
                 Queued::Message(from) => {
                     let Some(session) = self.client_mut(from) else { continue };
+                    session.marks = session.marks.saturating_sub(1);
                     let delivery = session.link.transport().next_message(payload);
                     self.refresh(from.slot());
                     if let Some(delivery) = delivery
@@ -202,7 +221,7 @@ impl Server {
     /// How much the server holds.
     pub fn size(&self) -> ServerSize {
         ServerSize {
-            sessions: self.sessions.len() - self.free.len(),
+            sessions: self.live,
             clients: self.online,
             groups: self.groups.len(),
             pairs: self.pairs.len(),
@@ -246,7 +265,7 @@ impl Server {
         }
         let slot = self.free.last().copied().unwrap_or(self.sessions.len() as u32);
         let full = self.handshakes >= self.config.limits.max_handshakes
-            || self.online >= self.config.limits.max_clients
+            || self.live >= self.config.limits.max_clients
             || slot as usize >= MAX_SESSIONS;
         let Ok(seed) = <[u8; 8]>::try_from(&self.entropy.keys().draw()[..8]) else { return };
         let id = session_id(slot, u64::from_be_bytes(seed));
@@ -269,7 +288,7 @@ impl Server {
             self.sessions.push(Slot::default());
         }
         let place = &mut self.sessions[slot as usize];
-        place.generation = place.generation.wrapping_add(1).max(1);
+        place.generation = place.generation.saturating_add(1);
         let peer = PeerId::new(slot, place.generation);
         let protection = Protection::new(crypto, &secrets.link, Session::ROLE);
         let key = answer.client_key;
@@ -281,26 +300,24 @@ impl Server {
         debug_assert!(added.is_ok(), "slots tell ids apart, and the relay has room for every slot");
         self.requests.insert(request, slot);
         self.handshakes += 1;
+        self.live += 1;
         self.refresh(slot);
     }
 
     /// Ends a session: nothing of it remains.
     fn end(&mut self, now: Instant, slot: u32, why: EndReason) {
         self.part(now, slot, why);
-        let Some(session) = self.sessions.get_mut(slot as usize).and_then(|s| s.session.take()) else { return };
+        self.leave_phase(slot, why);
+        let Some(place) = self.sessions.get_mut(slot as usize) else { return };
+        let Some(session) = place.session.take() else { return };
+        // An id is never used again: a slot whose generations are used up is nobody's any more.
+        if place.generation < u32::MAX {
+            self.free.push(slot);
+        }
+        self.live -= 1;
         self.schedule.set(slot, None);
         self.requests.remove(&session.request);
         self.relay.remove_session(session.id);
-        self.free.push(slot);
-        match session.phase {
-            Phase::Handshake => self.handshakes -= 1,
-            Phase::Asking => {
-                let login = session.login();
-                let asks = |q: &Queued| matches!(q, Queued::Event(ServerEvent::LoginRequested { login: l, .. }) if *l == login);
-                self.queue.retain(|q| !asks(q));
-            }
-            Phase::Rejected | Phase::Online | Phase::Closing(_) => {}
-        }
     }
 
     fn refresh(&mut self, slot: u32) {
@@ -354,12 +371,14 @@ impl Server {
     }
 
     fn from_client(&mut self, now: Instant, slot: u32, from: SocketAddr, ecn: Ecn, datagram: &mut [u8]) {
-        let Some(session) = self.session_mut(slot) else { return };
+        // What was under way when the session ended is nobody's any more.
+        let ended = |s: &&mut Session| matches!(s.phase, Phase::Closing(_));
+        let Some(session) = self.session_mut(slot).filter(|s| !ended(s)) else { return };
         let taken = session.link.receive(now, crate::transport::MAIN, from, ecn, datagram);
         let mut over = session.link.closed().map(|_| EndReason::Remote);
         match taken {
             Ok(()) => session.reply = Vec::new(),
-            Err(Unusable::Sealed(_)) => self.counters.unopened += 1,
+            Err(Unusable::Sealed(_)) => return self.counters.unopened += 1,
             Err(Unusable::Violation(_)) => over = Some(EndReason::Violation),
         }
         if over.is_none() && self.drain_control(now, slot).is_err() {
@@ -369,6 +388,9 @@ impl Server {
             self.counters.violations += u64::from(why == EndReason::Violation);
             return if why == EndReason::Remote { self.end(now, slot, why) } else { self.break_off(now, slot, why) };
         }
+        if let Some(session) = self.session_mut(slot) {
+            session.tell_backlog(now);
+        }
         self.announce(slot);
         self.refresh(slot);
     }
@@ -376,19 +398,35 @@ impl Server {
     /// Ends a session whose client has to be told.
     fn break_off(&mut self, now: Instant, slot: u32, why: EndReason) {
         self.part(now, slot, why);
+        self.leave_phase(slot, why);
         if let Some(session) = self.session_mut(slot) {
             session.deadline = now;
         }
         self.refresh(slot);
     }
 
+    /// Takes a session out of the phase that it is in, and what that phase had made with it.
+    fn leave_phase(&mut self, slot: u32, why: EndReason) {
+        let Some(session) = self.session_mut(slot) else { return };
+        let login = session.login();
+        match core::mem::replace(&mut session.phase, Phase::Closing(why)) {
+            Phase::Handshake => self.handshakes -= 1,
+            Phase::Asking => {
+                let asks = |q: &Queued| matches!(q, Queued::Event(ServerEvent::LoginRequested { login: l, .. }) if *l == login);
+                self.queue.retain(|q| !asks(q));
+            }
+            Phase::Rejected | Phase::Online | Phase::Closing(_) => {}
+        }
+    }
+
     fn announce(&mut self, slot: u32) {
         let Some(session) = self.sessions.get_mut(slot as usize).and_then(|s| s.session.as_deref_mut()) else { return };
         let peer = session.peer;
-        for _ in 0..session.link.transport().take_ready() {
-            self.queue.push_back(Queued::Message(peer));
-        }
-        if session.link.transport().writable() {
+        // Where older messages made way for these, marks enough stand in the queue already.
+        let ready = session.link.transport().take_ready().min(self.most_ready.saturating_sub(session.marks));
+        session.marks += ready;
+        self.queue.extend((0..ready).map(|_| Queued::Message(peer)));
+        if session.link.transport().writable() && !core::mem::replace(&mut session.writable_marked, true) {
             self.queue.push_back(Queued::Writable(peer));
         }
     }
@@ -412,7 +450,9 @@ impl Server {
         let Some(session) = self.session_mut(slot) else { return Ok(()) };
         let (phase, from) = (session.phase, session.peer);
         match control {
-            ToServer::HostCandidates { candidates } => session.local = candidates,
+            ToServer::HostCandidates { candidates } => {
+                session.local = candidates.as_slice().iter().copied().filter(|addr| is_local(addr.ip())).collect();
+            }
             ToServer::Token { token } if phase == Phase::Handshake => {
                 session.phase = Phase::Asking;
                 let event =
@@ -426,8 +466,8 @@ impl Server {
                 self.carry_out(now);
             }
             ToServer::PathReport { peer, epoch, path } if phase == Phase::Online => {
-                if let Some(path) = self.pairs.report(from, peer, epoch, path) {
-                    self.queue.push_back(Queued::Event(ServerEvent::PathChanged { a: from, b: peer, path }));
+                if self.pairs.report(from, peer, epoch, path) {
+                    self.queue.push_back(Queued::Path(from.min(peer), from.max(peer)));
                 }
             }
             ToServer::RequestPunch { peer, epoch } if phase == Phase::Online => {
@@ -452,13 +492,11 @@ impl Server {
         self.tell(now, to.slot(), &ToClient::Punch { peer, epoch, candidates });
     }
 
-    /// Sends a control message. A client that lets 256 KiB of them pile up has not answered for long: it is ended.
+    /// Sends a control message. A client that lets too many of them pile up is ended: see [`session::MAX_BACKLOG`].
     fn tell(&mut self, now: Instant, slot: u32, message: &ToClient<'_>) {
         let Some(session) = self.sessions.get_mut(slot as usize).and_then(|s| s.session.as_deref_mut()) else { return };
         let mut w = Writer::new(&mut self.control);
-        let sent = message.encode(&mut w).is_ok()
-            && session.link.transport().send_next(now, Scope::Control, w.written()).is_ok();
-        if !sent {
+        if message.encode(&mut w).is_err() || session.tell(now, w.written()).is_err() {
             session.deadline = now;
         }
         self.refresh(slot);
@@ -496,7 +534,10 @@ impl Server {
         let Some(suite) = common_suite(&ours, &second.suites).map(|s| s.id()) else { return };
         let (ids, candidates) = ([first.id, second.id], [second.candidates_for(first), first.candidates_for(second)]);
         let Ok(there) = self.relay.add_route(ids[0], ids[1]) else { return };
-        let Ok(back) = self.relay.add_route(ids[1], ids[0]) else { return };
+        let Ok(back) = self.relay.add_route(ids[1], ids[0]) else {
+            self.relay.remove_route(ids[0], there);
+            return;
+        };
         let handles = if a < b { [there, back] } else { [back, there] };
         self.pairs.insert(now, a, b, epoch, handles);
         for (to, peer, handle, candidates) in [(a, b, there, candidates[0]), (b, a, back, candidates[1])] {
@@ -603,9 +644,13 @@ impl Machine for Server {
                 self.end(now, slot, EndReason::TimedOut);
                 continue;
             }
+            let room = out.room();
             session.link.transmit(now, &mut route, out);
             self.announce(slot);
             self.refresh(slot);
+            if out.room() == room {
+                self.schedule.postpone(slot, now);
+            }
         }
     }
 

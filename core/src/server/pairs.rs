@@ -21,6 +21,8 @@ pub(super) struct Pair {
     /// As the lower and the higher client say.
     reports: [Path; 2],
     last_start: Instant,
+    /// The application is to hear of the path.
+    news: bool,
 }
 
 /// Keyed by (lower, higher).
@@ -36,7 +38,7 @@ impl Pairs {
     }
 
     pub(super) fn insert(&mut self, now: Instant, a: PeerId, b: PeerId, epoch: u64, handles: [u32; 2]) {
-        let pair = Pair { epoch, handles, reports: [PROBING; 2], last_start: now };
+        let pair = Pair { epoch, handles, reports: [PROBING; 2], last_start: now, news: false };
         self.map.insert(key(a, b), pair);
     }
 
@@ -53,17 +55,22 @@ impl Pairs {
         self.map.get(&key(a, b)).map(Pair::path)
     }
 
-    /// Takes a report. The pair's path, if that made a change that anyone should hear of.
-    pub(super) fn report(&mut self, from: PeerId, about: PeerId, epoch: u64, path: Path) -> Option<Path> {
-        let pair = self.map.get_mut(&key(from, about)).filter(|p| p.epoch == epoch)?;
+    /// Takes a report. True if that made news that nobody was to hear yet: [`Self::take_news`] tells.
+    pub(super) fn report(&mut self, from: PeerId, about: PeerId, epoch: u64, path: Path) -> bool {
+        let Some(pair) = self.map.get_mut(&key(from, about)).filter(|p| p.epoch == epoch) else { return false };
         let before = pair.path();
         *if from < about { &mut pair.reports[0] } else { &mut pair.reports[1] } = path;
-        let after = pair.path();
-        let same = match (before, after) {
+        let same = match (before, pair.path()) {
             (Path::Direct { .. }, Path::Direct { .. }) => true,
             (before, after) => before == after,
         };
-        (!same).then_some(after)
+        !same && !core::mem::replace(&mut pair.news, true)
+    }
+
+    /// How traffic goes, if that is news.
+    pub(super) fn take_news(&mut self, a: PeerId, b: PeerId) -> Option<Path> {
+        let pair = self.map.get_mut(&key(a, b))?;
+        core::mem::take(&mut pair.news).then(|| pair.path())
     }
 
     /// Whether hole punching between two may be restarted now; if so, it counts as done.

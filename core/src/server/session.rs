@@ -10,9 +10,10 @@ use crate::link::{Link, PAYLOAD};
 use crate::machine::Wake;
 use crate::secure::{Protection, Role};
 use crate::time::{Duration, Instant};
-use crate::transport::{MAIN, Transport, TransportConfig};
+use crate::transport::{MAIN, Scope, Transport, TransportConfig};
 use crate::wire::control::Candidates;
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
@@ -24,6 +25,13 @@ const SLOT_BITS: u32 = 24;
 
 /// Most sessions that a session id can tell apart within a shard.
 pub(super) const MAX_SESSIONS: usize = 1 << SLOT_BITS;
+
+/// Bytes of control messages that may wait for a client beside the 1 MiB in its transport. One call of the application can
+/// make so many, such as a group of 256 with 4 KiB in each join; a client that has not taken them by then is ended.
+pub(super) const MAX_BACKLOG: usize = 8 << 20;
+
+/// What each of them costs beside its bytes.
+const BACKLOG_OVERHEAD: usize = 32;
 
 /// Which slot a session id names.
 pub(super) const fn slot_of(id: u64) -> u32 {
@@ -71,7 +79,17 @@ pub(super) struct Session {
     pub(super) request: [u8; 32],
     /// The answer, for such repetitions; empty once the client has shown the keys.
     pub(super) reply: Vec<u8>,
+    /// Marks of messages that stand in the server's queue.
+    pub(super) marks: usize,
+    /// That there is room again stands in the server's queue.
+    pub(super) writable_marked: bool,
+    /// Control messages that wait for room in the transport, and their bytes.
+    backlog: VecDeque<Box<[u8]>>,
+    backlog_bytes: usize,
 }
+
+/// The client let more control messages pile up than one may.
+pub(super) struct Overrun;
 
 /// What a session is made of.
 pub(super) struct Answered {
@@ -109,6 +127,34 @@ impl Session {
             user_data: Box::default(),
             request,
             reply,
+            marks: 0,
+            writable_marked: false,
+            backlog: VecDeque::new(),
+            backlog_bytes: 0,
+        }
+    }
+
+    /// Queues a control message, behind those that wait already.
+    pub(super) fn tell(&mut self, now: Instant, message: &[u8]) -> Result<(), Overrun> {
+        if self.backlog.is_empty() && self.link.transport().send_next(now, Scope::Control, message).is_ok() {
+            return Ok(());
+        }
+        self.backlog_bytes = self.backlog_bytes.saturating_add(message.len()).saturating_add(BACKLOG_OVERHEAD);
+        if self.backlog_bytes > MAX_BACKLOG {
+            return Err(Overrun);
+        }
+        self.backlog.push_back(message.into());
+        Ok(())
+    }
+
+    /// Moves what waits to the transport, as far as it takes it.
+    pub(super) fn tell_backlog(&mut self, now: Instant) {
+        while let Some(message) = self.backlog.front() {
+            if self.link.transport().send_next(now, Scope::Control, message).is_err() {
+                return;
+            }
+            self.backlog_bytes = self.backlog_bytes.saturating_sub(message.len()).saturating_sub(BACKLOG_OVERHEAD);
+            self.backlog.pop_front();
         }
     }
 
@@ -120,10 +166,10 @@ impl Session {
     }
 
     /// Where the peers of this client may probe it: its address as seen here and, for a peer behind the same address,
-    /// those on its own network.
+    /// those on its own network. The first is never crowded out.
     pub(super) fn candidates_for(&self, other: &Self) -> Candidates {
         let local = if self.addr.ip() == other.addr.ip() { self.local.as_slice() } else { &[] };
-        local.iter().copied().chain([self.addr]).collect()
+        core::iter::once(self.addr).chain(local.iter().copied()).collect()
     }
 
     pub(super) fn rtt(&self) -> Duration {
