@@ -152,11 +152,6 @@ impl Link {
         self.last_received
     }
 
-    /// How traffic goes, on a link between peers.
-    pub(crate) fn verdict(&self) -> Option<Verdict> {
-        self.direct.as_ref().map(|d| d.punch.verdict())
-    }
-
     /// Probe these addresses from now on.
     pub(crate) fn punch(&mut self, now: Instant, candidates: &[SocketAddr]) {
         if let Some(direct) = &mut self.direct {

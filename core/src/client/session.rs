@@ -312,7 +312,7 @@ impl Session {
             }
             // Nothing comes directly from where the relay is; it would make the server a place to probe.
             Some((_, DIRECT)) if from == self.leg.server => around.counters.unknown += 1,
-            Some((slot, path)) => self.from_peer(slot, path, from, ecn, datagram, around),
+            Some((slot, path)) => self.on_peer_packet(slot, path, from, ecn, datagram, around),
             None if from == self.leg.server => {
                 around.counters.held += 1;
                 self.stash.hold(around.now, datagram);
@@ -326,7 +326,7 @@ impl Session {
         self.over = Some(EndReason::Violation);
     }
 
-    fn from_peer(
+    fn on_peer_packet(
         &mut self,
         slot: u32,
         path: PathId,
@@ -533,7 +533,7 @@ impl Session {
             dead: false,
         });
         while let Some(mut packet) = self.stash.take(now, ids[0]) {
-            self.from_peer(slot, MAIN, self.leg.server, Ecn::NotCapable, &mut packet, around);
+            self.on_peer_packet(slot, MAIN, self.leg.server, Ecn::NotCapable, &mut packet, around);
             self.stash.recycle(packet);
         }
         self.after(now, slot, around.queue);

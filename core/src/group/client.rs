@@ -108,6 +108,7 @@ impl View {
     }
 
     /// The groups that this client is in.
+    #[cfg(test)]
     pub(crate) fn groups(&self) -> impl Iterator<Item = GroupId> {
         self.groups.keys().copied()
     }
@@ -128,6 +129,7 @@ impl View {
     }
 
     /// The groups shared with `peer`.
+    #[cfg(test)]
     pub(crate) fn groups_of(&self, peer: PeerId) -> impl Iterator<Item = GroupId> {
         let all = (peer, GroupId::from_raw(0))..=(peer, GroupId::from_raw(u64::MAX));
         self.shared.range(all).map(|(_, group)| *group)

@@ -383,6 +383,7 @@ impl Punch {
     }
 
     /// The verdict as of the last call.
+    #[cfg(test)]
     pub(crate) fn verdict(&self) -> Verdict {
         self.verdict
     }
@@ -393,6 +394,7 @@ impl Punch {
         self.send
     }
 
+    #[cfg(test)]
     pub(crate) fn stats(&self) -> PunchStats {
         self.stats
     }

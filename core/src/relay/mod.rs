@@ -212,6 +212,7 @@ impl Forwarder {
     }
 
     /// The session is reachable at another address now, verified. False if there is none.
+    #[cfg(test)]
     pub(crate) fn set_address(&mut self, session: u64, addr: SocketAddr) -> bool {
         self.session_mut(session).map(|state| state.addr = addr).is_some()
     }
@@ -255,11 +256,13 @@ impl Forwarder {
     }
 
     /// Datagrams refused so far, for that reason.
+    #[cfg(test)]
     pub(crate) fn refused(&self, why: Refusal) -> u64 {
         self.refused.get(why as usize).copied().unwrap_or_default()
     }
 
     /// Datagrams admitted so far.
+    #[cfg(test)]
     pub(crate) const fn forwarded(&self) -> u64 {
         self.forwarded
     }

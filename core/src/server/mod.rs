@@ -334,7 +334,7 @@ impl Server {
             Some(Kind::Short { cid }) => {
                 let slot = slot_of(cid);
                 match self.session_mut(slot) {
-                    Some(session) if session.id == cid => self.from_client(now, slot, from, ecn, datagram),
+                    Some(session) if session.id == cid => self.on_client_packet(now, slot, from, ecn, datagram),
                     _ => self.counters.unknown += 1,
                 }
             }
@@ -370,7 +370,7 @@ impl Server {
         }
     }
 
-    fn from_client(&mut self, now: Instant, slot: u32, from: SocketAddr, ecn: Ecn, datagram: &mut [u8]) {
+    fn on_client_packet(&mut self, now: Instant, slot: u32, from: SocketAddr, ecn: Ecn, datagram: &mut [u8]) {
         // What was under way when the session ended is nobody's any more.
         let ended = |s: &&mut Session| matches!(s.phase, Phase::Closing(_));
         let Some(session) = self.session_mut(slot).filter(|s| !ended(s)) else { return };
