@@ -152,10 +152,10 @@ impl Churn {
                     let number = u64::from_be_bytes(bytes[..].try_into().expect("eight bytes"));
                     let key = (group, message.from, message.channel.0);
                     prop_assert!(seen.insert((key.0, key.1, key.2, number)), "repeated");
-                    if message.channel == Channel::reliable(1) {
-                        if let Some(before) = last.insert(key, number) {
-                            prop_assert_eq!(number, before + 1, "a gap or a step back within one stay");
-                        }
+                    if message.channel == Channel::reliable(1)
+                        && let Some(before) = last.insert(key, number)
+                    {
+                        prop_assert_eq!(number, before + 1, "a gap or a step back within one stay");
                     }
                 }
             }

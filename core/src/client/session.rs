@@ -74,7 +74,7 @@ pub(super) struct Session {
 
 pub(super) struct Peer {
     id: PeerId,
-    epoch: u64,
+    pub(super) epoch: u64,
     /// How the server calls it in this client's wraps.
     handle: u32,
     pub(super) link: Link,

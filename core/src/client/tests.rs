@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::config::{Limits, ServerConfig};
+use crate::event::RelayReason;
 use crate::machine::SocketInput;
 use crate::server::{GroupOptions, Server};
 use crate::transport::Scope;
@@ -317,4 +318,33 @@ fn the_link_to_the_server_is_the_only_one_with_control_messages() {
     bench.session(1).refresh(1);
     bench.run(50);
     assert_eq!(bench.clients[0].1.counters().violations, 1);
+}
+
+#[test]
+fn a_client_that_floods_reports_and_requests_makes_one_event_and_one_round_of_punching() {
+    let mut bench = Bench::new(&FAR_APART[..2]);
+    bench.group();
+    bench.run(1500);
+    let (peer, now) = (bench.id(0), bench.now);
+    let epoch = bench.session(1).peer_mut(1).epoch;
+    let before = bench.sent_to.len();
+    for n in 0..400 {
+        let because = if n % 2 == 0 { RelayReason::NoAnswer } else { RelayReason::OnlyInbound };
+        bench.session(1).tell(now, &ToServer::PathReport { peer, epoch, path: Path::Relayed { because } });
+        bench.session(1).tell(now, &ToServer::RequestPunch { peer, epoch });
+    }
+    // The server's application is away for these.
+    for _ in 0..50 {
+        bench.now = bench.now + Duration::from_millis(1);
+        bench.transmit();
+        core::mem::take(&mut bench.flying).into_iter().for_each(|d| bench.deliver(d));
+    }
+    let (mut payload, mut told) = (Vec::new(), Vec::new());
+    while let Some(event) = bench.server.poll_event(bench.now, &mut payload) {
+        told.extend(matches!(event, crate::event::ServerEvent::PathChanged { .. }).then_some(event));
+    }
+    assert_eq!(told.len(), 1, "{told:?}");
+    let sent = bench.sent_to.len() - before;
+    assert!(sent < 200, "{sent} datagrams");
+    assert_eq!(bench.server.counters().violations, 0);
 }
