@@ -486,10 +486,7 @@ impl Session {
             if let Some(slot) = self.by_id.get(&other).copied()
                 && let Some(link) = link_mut(&mut self.server, &mut self.peers, slot)
             {
-                // Tells the gate which stay is over, if the application had not polled its join: messages of a later
-                // one may wait there already, and stay.
-                link.transport().open_group(group, stay);
-                link.transport().close_group(group);
+                link.transport().close_group(group, stay);
                 self.refresh(slot);
             }
             if mine {

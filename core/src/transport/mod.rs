@@ -320,10 +320,10 @@ impl Transport {
         self.incoming.open_group(group, epoch);
     }
 
-    /// Ends a group on this link: no message of it is handed on any more, not even what [`Self::take_ready`] counted,
-    /// and what was to be sent is dropped.
-    pub(crate) fn close_group(&mut self, group: GroupId) {
-        self.incoming.close_group(group);
+    /// Ends a group on this link, its stay of that epoch and all before: no message of them is handed on any more, not
+    /// even what [`Self::take_ready`] counted, and what was to be sent is dropped.
+    pub(crate) fn close_group(&mut self, group: GroupId, epoch: u64) {
+        self.incoming.close_group(group, epoch);
         self.out.close_group(group);
         self.settle();
     }

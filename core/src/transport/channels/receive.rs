@@ -189,20 +189,17 @@ impl Incoming {
         }
     }
 
-    /// Nothing of the group is handed on any more: not what is ready, not what is held, not what still comes. What was
-    /// held for a later epoch than the one that was open stays.
-    pub(in crate::transport) fn close_group(&mut self, group: GroupId) {
-        let over = match self.open.remove(&group) {
-            Some(epoch) => {
-                self.shut.retain(|&(g, _)| g != group);
-                if self.shut.len() >= MAX_SHUT {
-                    self.shut.pop_front();
-                }
-                self.shut.push_back((group, epoch));
-                epoch
-            }
-            None => u64::MAX,
-        };
+    /// Nothing of the group is handed on any more up to that epoch: not what is ready, not what is held, not what still
+    /// comes. What is held for a later epoch stays: it outran the word that opens its gate.
+    pub(in crate::transport) fn close_group(&mut self, group: GroupId, over: u64) {
+        if self.open.get(&group).is_some_and(|&open| open <= over) {
+            self.open.remove(&group);
+        }
+        self.shut.retain(|&(g, _)| g != group);
+        if self.shut.len() >= MAX_SHUT {
+            self.shut.pop_front();
+        }
+        self.shut.push_back((group, over));
         let is_over = move |scope: &Scope| scope.group().is_some_and(|(g, e)| g == group && e <= over);
         for loose in [false, true] {
             let queue = if loose { &mut self.loose } else { &mut self.ready };

@@ -229,7 +229,7 @@ proptest! {
             let _ = victim.end.received(now, path, victim.pn, Ecn::Ce, &body, &mut |_| ());
             match act {
                 0 => victim.end.open_group(group, u64::from(path)),
-                1 => victim.end.close_group(group),
+                1 => victim.end.close_group(group, u64::from(path)),
                 2 => victim.end.open_path(now, DIRECT, ms(20), PAYLOAD),
                 3 => { let _ = victim.end.send_next(now, PEER, &body); }
                 4 => { victim.end.next_message(&mut Vec::new()); }

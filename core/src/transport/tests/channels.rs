@@ -130,9 +130,9 @@ fn nothing_of_a_group_is_handed_on_after_its_close_and_its_credit_comes_back() {
         assert!(seq > 30);
         pair.run(ms(u64::from(round) * 7));
         let (first, second) = if round % 2 == 0 { (A, B) } else { (B, A) };
-        pair.ends[first].close_group(group);
+        pair.ends[first].close_group(group, u64::from(round) + 1);
         pair.run(ms(u64::from(round % 5) * 20));
-        pair.ends[second].close_group(group);
+        pair.ends[second].close_group(group, u64::from(round) + 1);
         assert!(pair.ends[B].next_message(&mut Vec::new()).is_none(), "in round {round}");
     }
     pair.wires[0].loss = 0;
@@ -144,6 +144,22 @@ fn nothing_of_a_group_is_handed_on_after_its_close_and_its_credit_comes_back() {
     pair.until(ms(20_000), |p| p.got[B].len() == 40);
     assert_eq!(pair.bytes_of(B, PEER).len(), 40);
     assert!(pair.ends[B].next_message(&mut Vec::new()).is_none());
+}
+
+#[test]
+fn what_is_held_for_a_later_stay_survives_the_end_of_an_earlier_one_that_was_never_opened() {
+    let mut pair = Pair::new(6);
+    let group = GroupId::new(1, 1);
+    let stay = |epoch| Scope::Group(group, epoch, Channel::reliable(0));
+    pair.ends[A].send(pair.now, stay(3), 0, b"earlier").unwrap();
+    pair.ends[A].send(pair.now, stay(5), 0, b"later").unwrap();
+    pair.run(ms(200));
+    // The word on both stays was slower: joined at 3, left, joined at 5, and the first join was never polled.
+    pair.ends[B].close_group(group, 3);
+    pair.ends[B].open_group(group, 5);
+    pair.run(ms(200));
+    assert_eq!(pair.bytes_of(B, stay(3)), Vec::<Vec<u8>>::new());
+    assert_eq!(pair.bytes_of(B, stay(5)), [b"later"]);
 }
 
 #[test]

@@ -235,7 +235,7 @@ proptest! {
                 4 => end.on_wake(now),
                 5 => { end.build(now, (n % 3) as u8, &mut Writer::new(&mut vec![0; n as usize * 30])); }
                 6 => end.set_keepalive((n % 3) as u8, (n > 50).then(|| ms(n))),
-                7 => end.close_group(group),
+                7 => end.close_group(group, n),
                 8 => end.open_group(group, n),
                 9 => end.resend_control(now),
                 10 => end.queue_key_share([1; 32]),
