@@ -68,8 +68,10 @@ pub(super) struct Session {
     user_data: Box<[u8]>,
     refused: Option<LoginFailure>,
     over: Option<EndReason>,
-    /// Reused for control messages, in and out.
+    /// Reused for control messages that go out.
     control: Vec<u8>,
+    /// Reused for control messages that came in.
+    heard: Vec<u8>,
 }
 
 pub(super) struct Peer {
@@ -122,6 +124,7 @@ impl Session {
             refused: None,
             over: None,
             control: vec![0; MAX_LEN],
+            heard: Vec::new(),
         };
         session.tell_local(now, local);
         session.tell(now, &ToServer::Token { token: &config.token });
@@ -416,16 +419,18 @@ impl Session {
     }
 
     fn drain_control(&mut self, around: &mut Around<'_>) {
-        let mut message = Vec::new();
+        let mut message = core::mem::take(&mut self.heard);
         while self.server.transport().next_control(&mut message) {
             let applied = match ToClient::decode(&message) {
                 Ok(control) => self.apply(control, around),
                 Err(_) => Err(Nonsense),
             };
             if applied.is_err() {
-                return self.break_off(around.counters);
+                self.break_off(around.counters);
+                break;
             }
         }
+        self.heard = message;
     }
 
     fn apply(&mut self, control: ToClient<'_>, around: &mut Around<'_>) -> Result<(), Nonsense> {

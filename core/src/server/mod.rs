@@ -64,8 +64,10 @@ pub struct Server {
     schedule: Schedule<Wake>,
     queue: VecDeque<Queued>,
     counters: ServerCounters,
-    /// Reused for control messages.
+    /// Reused for control messages that go out.
     control: Vec<u8>,
+    /// Reused for control messages that came in.
+    heard: Vec<u8>,
     tap: Option<Box<dyn Tap>>,
 }
 
@@ -145,6 +147,7 @@ impl Server {
             queue: VecDeque::new(),
             counters: ServerCounters::default(),
             control: vec![0; MAX_LEN],
+            heard: Vec::new(),
             tap: None,
             entropy,
             config,
@@ -434,15 +437,17 @@ impl Server {
     // ---- control
 
     fn drain_control(&mut self, now: Instant, slot: u32) -> Result<(), Nonsense> {
-        let mut message = Vec::new();
-        while let Some(session) = self.session_mut(slot) {
-            if !session.link.transport().next_control(&mut message) {
-                break;
-            }
-            let control = ToServer::decode(&message).map_err(|_| Nonsense)?;
-            self.apply(now, slot, control)?;
+        let mut message = core::mem::take(&mut self.heard);
+        let mut outcome = Ok(());
+        while outcome.is_ok()
+            && let Some(session) = self.session_mut(slot)
+            && session.link.transport().next_control(&mut message)
+        {
+            outcome =
+                ToServer::decode(&message).map_err(|_| Nonsense).and_then(|control| self.apply(now, slot, control));
         }
-        Ok(())
+        self.heard = message;
+        outcome
     }
 
     fn apply(&mut self, now: Instant, slot: u32, control: ToServer<'_>) -> Result<(), Nonsense> {
