@@ -105,8 +105,14 @@ proptest! {
                 Attack::Cut(n, len) => genuine(*n)[..*len].to_vec(),
                 Attack::Noise(first, rest) => [&[*first], &rest[..]].concat(),
                 Attack::Wait(ms) => {
-                    now = now + Duration::from_millis(*ms);
-                    server.transmit(now, &mut out);
+                    let end = now + Duration::from_millis(*ms);
+                    while let Some((wake, _)) = server.wake().filter(|(wake, _)| *wake <= end) {
+                        now = now.max(wake);
+                        let before = server.wake();
+                        server.transmit(now, &mut out);
+                        prop_assert_ne!(server.wake(), before, "it never comes to rest");
+                    }
+                    now = end;
                     Vec::new()
                 }
             };
