@@ -157,7 +157,7 @@ fn run(seed: u64, steps: &[Step]) -> Result<(usize, u64), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn no_nonce_is_used_twice_with_a_key_whoever_leaves_rejoins_restarts_or_switches_path(
