@@ -122,6 +122,35 @@ fn what_comes_late_for_an_ended_scope_is_ignored() {
 }
 
 #[test]
+fn credit_of_messages_that_were_given_up_unseen_comes_back() {
+    let mut victim = Victim::new();
+    for id in 0..40 {
+        let ended = victim.feed(|w| frames::write_scope_end(w, id, 100 << 10).unwrap());
+        assert_eq!(ended, Ok(()), "in round {id}");
+        while let Some(path) = victim.end.wants(victim.now) {
+            let built = victim.end.build(victim.now, path, &mut Writer::new(&mut [0; PAYLOAD])).unwrap();
+            if built.ack_eliciting {
+                victim.ack(MAIN, &[(built.pn, built.pn)]).unwrap();
+            }
+        }
+        victim.now = victim.now + ms(50);
+    }
+}
+
+#[test]
+fn only_the_largest_newly_acknowledged_gives_a_round_trip() {
+    let mut victim = Victim::new();
+    let (first, second) = (victim.send().unwrap(), victim.send().unwrap());
+    victim.now = victim.now + ms(50);
+    victim.ack(MAIN, &[(second, second)]).unwrap();
+    assert_eq!(victim.end.rtt(MAIN), Some(ms(50)));
+    victim.now = victim.now + ms(500);
+    victim.ack(MAIN, &[(first, second)]).unwrap();
+    assert_eq!(victim.end.rtt(MAIN), Some(ms(50)), "the largest was acknowledged before");
+    assert_eq!(victim.end.path_stats(MAIN).in_flight, 0);
+}
+
+#[test]
 fn credit_and_sizes_are_enforced_however_the_messages_are_cut() {
     let mut victim = Victim::new();
     victim.scope(0, PEER, 0).unwrap();
