@@ -392,6 +392,21 @@ impl Transport {
         take: &mut dyn FnMut(LinkFrame),
     ) -> Result<(), Violation> {
         self.advance(now);
+        let done = self.take_frames(now, path, pn, ecn, body, take);
+        // Also after a violation: what the frames before it settled must not stand in any queue.
+        self.settle();
+        done
+    }
+
+    fn take_frames(
+        &mut self,
+        now: Instant,
+        path: PathId,
+        pn: u64,
+        ecn: Ecn,
+        body: &[u8],
+        take: &mut dyn FnMut(LinkFrame),
+    ) -> Result<(), Violation> {
         let place = usize::from(path);
         self.paths.get_mut(place).ok_or(Violation::UnknownPath)?.last_received = Some(now);
         let mut eliciting = false;
@@ -414,7 +429,6 @@ impl Transport {
         if let Some(received) = self.received.get_mut(place) {
             received.on_packet(now, pn, eliciting, ecn, self.config.ack_delay);
         }
-        self.settle();
         Ok(())
     }
 

@@ -61,12 +61,13 @@ impl Transport {
         let (pn, mark, payload) = (path.sent.next_number(), path.sent.mark(), path.payload);
         let start = w.len();
         let mut inner = Writer::new(w.space(w.room().min(payload)).ok()?);
-        self.write_acks(now, id, &mut inner, plan);
+        let ranges = self.write_acks(now, id, &mut inner, plan);
         let acks = inner.len();
         if plan.probe || plan.data {
             self.write_frames(now, id, &mut inner, pn);
         }
-        let ping = inner.len() == acks && (plan.probe || plan.keepalive || (acks > 0 && self.wants_word(now, id)));
+        let ping = inner.len() == acks
+            && (plan.probe || plan.keepalive || (ranges >= RANGES_BEFORE_PING && self.may_ask_for_word(now, id)));
         if ping && frames::write_ping(&mut inner).is_err() {
             // Only where the caller lent a few bytes.
             inner.truncate(acks);
@@ -122,11 +123,13 @@ impl Transport {
         received.any(|(of, r)| self.ack_path(of) == id && r.due().is_some_and(|at| at <= now))
     }
 
-    fn write_acks(&mut self, now: Instant, id: PathId, w: &mut Writer<'_>, plan: Plan) {
+    /// Says how many ranges a path that is told of has at most.
+    fn write_acks(&mut self, now: Instant, id: PathId, w: &mut Writer<'_>, plan: Plan) -> usize {
         let due = self.ack_due(now, id);
         if !(due || plan.probe || plan.keepalive || plan.data) {
-            return;
+            return 0;
         }
+        let mut ranges = 0;
         for of in [MAIN, DIRECT] {
             let own = self.ack_path(of) == id;
             let Some(received) = self.received.get_mut(usize::from(of)) else { continue };
@@ -140,6 +143,7 @@ impl Transport {
             if frames::write_ack(w, of, delay, numbers.descending(), RANGES_SENT, ecn).is_err() {
                 continue;
             }
+            ranges = ranges.max(numbers.len());
             if own {
                 received.on_ack_written();
             }
@@ -148,13 +152,16 @@ impl Transport {
                 path.sent.carry(Carried::Ack(of, largest));
             }
         }
+        ranges
     }
 
-    /// Whether a packet that only acknowledges should ask for word itself.
-    fn wants_word(&self, now: Instant, id: PathId) -> bool {
-        let many = self.received.iter().any(|r| r.numbers().len() >= RANGES_BEFORE_PING);
-        let ready = |path: &Path| path.is_in_use() && path.has_window() && !path.sent.is_waiting();
-        many && self.path(id).is_some_and(|path| ready(path) && now >= path.last_eliciting + path.rtt.smoothed())
+    /// Whether a packet that only acknowledges may ask for word itself. Only worth it for ranges told in that very packet:
+    /// word of it lets them go, so two ends that both ask come to rest (RFC 9000 §13.2.4 warns of the loop).
+    fn may_ask_for_word(&self, now: Instant, id: PathId) -> bool {
+        self.path(id).is_some_and(|path| {
+            let quiet = !path.sent.is_waiting() && now >= path.last_eliciting + path.rtt.smoothed();
+            path.is_in_use() && path.has_window() && quiet
+        })
     }
 
     fn write_frames(&mut self, now: Instant, id: PathId, w: &mut Writer<'_>, pn: u64) {

@@ -184,6 +184,30 @@ fn a_keepalive_pings_an_idle_path_and_only_that() {
     );
 }
 
+#[test]
+fn two_ends_that_both_remember_many_ranges_of_another_path_do_not_ping_each_other_for_ever() {
+    let mut pair = Pair::new(13);
+    pair.open();
+    for token in 0..40 {
+        // Path tests ask for no acknowledgement, so that nobody will ever let go of these ranges.
+        pair.wires[1].cut = [token % 2 == 0; 2];
+        for from in [A, B] {
+            let mut buf = [0; 20];
+            let mut w = Writer::new(&mut buf);
+            let pn = pair.ends[from].build_probe(pair.now, DIRECT, &mut w, Some(token), None);
+            let body = w.written().to_vec();
+            pair.put(from, DIRECT, pn, body);
+        }
+    }
+    pair.run(ms(100));
+    assert!(pair.ends.iter().all(|end| end.received[1].numbers().len() >= 16));
+    pair.send(A, PEER, b"one message on the main path");
+    pair.run(ms(2000));
+    let before = pair.log.len();
+    pair.run(ms(10_000));
+    assert_eq!(pair.log.len(), before);
+}
+
 /// What befalls the pair for a while.
 #[derive(Clone, Debug)]
 struct Spell {
