@@ -15,9 +15,12 @@ pub mod run;
 #[cfg(test)]
 mod tests;
 mod units;
+pub mod words;
+mod write;
 
 pub use read::BadScenario;
 pub use units::written;
+pub use write::Unwritable;
 
 use crate::{Link, Nat};
 use posse_core::{Channel, Duration, RelayReason};

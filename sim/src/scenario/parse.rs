@@ -12,7 +12,7 @@ use toml::de::DeTable;
 /// What the server is called in a file.
 pub(super) const SERVER: &str = "server";
 /// What the internet is called in a file.
-const INTERNET: &str = "internet";
+pub(super) const INTERNET: &str = "internet";
 
 /// More than anyone watches, few enough that a mistyped number is caught.
 const MAX_TIMES: u64 = 1_000_000;
@@ -24,7 +24,7 @@ const BEHAVIOURS: &str = "`endpoint-independent`, `address-dependent` or `addres
 /// Bytes a message unless a file says otherwise.
 const DEFAULT_SIZE: usize = 64;
 /// How long a packet that is reordered is held back unless a file says otherwise.
-const DEFAULT_REORDER_BY: Duration = Duration::from_millis(5);
+pub(super) const DEFAULT_REORDER_BY: Duration = Duration::from_millis(5);
 
 type Parsed<T> = Result<T, BadScenario>;
 
@@ -412,18 +412,19 @@ fn direction(f: &Fields<'_>, d: &mut Direction) -> Parsed<()> {
     set(&mut d.mtu, f.get("mtu"), |v| v.integer(MTU).map(|n| n as usize))
 }
 
-const MAPPING: [(&str, Mapping); 3] = [
+pub(super) const MAPPING: [(&str, Mapping); 3] = [
     ("endpoint-independent", Mapping::EndpointIndependent),
     ("address-dependent", Mapping::AddressDependent),
     ("address-and-port-dependent", Mapping::AddressAndPortDependent),
 ];
-const FILTERING: [(&str, Filtering); 3] = [
+pub(super) const FILTERING: [(&str, Filtering); 3] = [
     ("endpoint-independent", Filtering::EndpointIndependent),
     ("address-dependent", Filtering::AddressDependent),
     ("address-and-port-dependent", Filtering::AddressAndPortDependent),
 ];
-const ALLOCATION: [(&str, Allocation); 2] = [("random", Allocation::Random), ("preserving", Allocation::Preserving)];
-const REASONS: [(&str, RelayReason); 6] = [
+pub(super) const ALLOCATION: [(&str, Allocation); 2] =
+    [("random", Allocation::Random), ("preserving", Allocation::Preserving)];
+pub(super) const REASONS: [(&str, RelayReason); 6] = [
     ("probing", RelayReason::Probing),
     ("no-answer", RelayReason::NoAnswer),
     ("only-outbound", RelayReason::OnlyOutbound),
