@@ -94,6 +94,8 @@ pub struct PacketView<'a> {
     pub to: SocketAddrV4,
     /// Explicit congestion notification.
     pub ecn: Ecn,
+    /// Hop limit that it has left.
+    pub hops: u8,
     /// UDP payload.
     pub bytes: &'a [u8],
 }
@@ -221,6 +223,58 @@ pub enum Event<'a> {
         /// Whether it is blocked now.
         blocked: bool,
     },
+}
+
+impl<'a> Event<'a> {
+    /// The packet that it is about.
+    pub fn packet(&self) -> Option<PacketView<'a>> {
+        match *self {
+            Self::Sent { packet, .. }
+            | Self::Delivered { packet, .. }
+            | Self::Dropped { packet, .. }
+            | Self::Duplicated { packet, .. }
+            | Self::Corrupted { packet, .. }
+            | Self::Translated { packet, .. } => Some(packet),
+            Self::Mapped { .. }
+            | Self::Woken { .. }
+            | Self::Acted { .. }
+            | Self::Started { .. }
+            | Self::Unsendable { .. }
+            | Self::SocketOpened { .. }
+            | Self::LinkChanged { .. }
+            | Self::Rebooted { .. }
+            | Self::Blocked { .. } => None,
+        }
+    }
+
+    /// The same with other bytes in its packet, so that the event can be kept apart from them.
+    pub(crate) fn with_bytes<'b>(self, bytes: &'b [u8]) -> Event<'b> {
+        let with = |packet: PacketView<'a>| PacketView::<'b> {
+            id: packet.id,
+            from: packet.from,
+            to: packet.to,
+            ecn: packet.ecn,
+            hops: packet.hops,
+            bytes,
+        };
+        match self {
+            Self::Sent { host, socket, packet } => Event::Sent { host, socket, packet: with(packet) },
+            Self::Delivered { host, socket, packet } => Event::Delivered { host, socket, packet: with(packet) },
+            Self::Dropped { place, why, packet } => Event::Dropped { place, why, packet: with(packet) },
+            Self::Duplicated { place, original, packet } => Event::Duplicated { place, original, packet: with(packet) },
+            Self::Corrupted { place, packet } => Event::Corrupted { place, packet: with(packet) },
+            Self::Translated { net, before, packet } => Event::Translated { net, before, packet: with(packet) },
+            Self::Mapped { net, inside, outside, toward } => Event::Mapped { net, inside, outside, toward },
+            Self::Woken { host, why } => Event::Woken { host, why },
+            Self::Acted { host } => Event::Acted { host },
+            Self::Started { host, incarnation } => Event::Started { host, incarnation },
+            Self::Unsendable { host, len } => Event::Unsendable { host, len },
+            Self::SocketOpened { host, socket, port } => Event::SocketOpened { host, socket, port },
+            Self::LinkChanged { place, cut } => Event::LinkChanged { place, cut },
+            Self::Rebooted { net } => Event::Rebooted { net },
+            Self::Blocked { from, to, blocked } => Event::Blocked { from, to, blocked },
+        }
+    }
 }
 
 /// Sees everything that happens in a world, in order.

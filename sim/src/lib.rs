@@ -2,7 +2,8 @@
 //!
 //! [`World`] is the virtual clock, the event queue and the hosts; [`Link`] says what a link does to packets; [`nat`] is the
 //! model of NATs; [`oracle`] tells what must come of it. Rerunning a world with the same seed and the same calls gives the
-//! same [`World::digest`]; [`record`] takes a single machine out of a world and replays it alone.
+//! same [`World::digest`]; [`record`] takes a single machine out of a world and replays it alone;
+//! [`trace`] writes down what happened, for people and for Wireshark.
 //!
 //! ```
 //! use posse_core::Duration;
@@ -33,6 +34,7 @@ pub mod oracle;
 mod queue;
 pub mod record;
 pub mod scenario;
+pub mod trace;
 mod world;
 
 pub use event::{Counters, DropReason, Event, Observer, PacketView, Place};

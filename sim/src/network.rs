@@ -64,7 +64,8 @@ pub(crate) struct Packet {
 
 impl Packet {
     pub(crate) fn view(&self) -> PacketView<'_> {
-        PacketView { id: self.id, from: self.from, to: self.to, ecn: self.ecn, bytes: &self.bytes }
+        let Self { id, from, to, ecn, hops, ref bytes } = *self;
+        PacketView { id, from, to, ecn, hops, bytes }
     }
 }
 
@@ -170,6 +171,12 @@ impl Network {
         let gateway = self.nets[net.0].gateway.as_ref()?;
         let outside = self.attachments[gateway.attachment].on;
         self.public_address(Net(outside)).or(Some(gateway.nat.outside()))
+    }
+
+    /// Where `net` leads to and the address that its NAT has there; nowhere from the internet.
+    pub(crate) fn outside(&self, net: Net) -> Option<(Net, Ipv4Addr)> {
+        let gateway = self.nets[net.0].gateway.as_ref()?;
+        Some((Net(self.attachments[gateway.attachment].on), gateway.nat.outside()))
     }
 
     /// Packets that are neither delivered nor dropped.

@@ -13,6 +13,7 @@ use crate::link::Link;
 use crate::nat::{Nat, NatBox};
 use crate::network::{Datagram, Net, Network};
 use crate::queue::Due;
+use crate::trace::{HostInfo, NetInfo, Topology};
 use posse_core::{
     Duration, Input, Instant, Machine, Outbox, Request, SocketId, SocketInput, StreamEnd, StreamInput, Transmit, Via,
     Wake,
@@ -298,6 +299,19 @@ impl World {
         match place.into() {
             Place::Host(host) => &self.hosts[host].name,
             Place::Net(net) => &self.net_names[net],
+        }
+    }
+
+    /// Who is where, by which name and address, for what is written of a run.
+    pub fn topology(&self) -> Topology {
+        let host = |host: &Host| HostInfo { name: host.name.clone(), on: host.net.0, address: host.address };
+        let net = |(i, name): (usize, &String)| {
+            let (behind, outside) = self.network.outside(Net(i)).map(|(net, address)| (net.0, address)).unzip();
+            NetInfo { name: name.clone(), behind, outside }
+        };
+        Topology {
+            hosts: self.hosts.iter().map(host).collect(),
+            nets: self.net_names.iter().enumerate().map(net).collect(),
         }
     }
 

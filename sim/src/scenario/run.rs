@@ -5,7 +5,7 @@ use super::app::{ClientPart, Names, Ongoing, Order, SimClient, SimServer};
 use super::journal::{Entry, What};
 use super::judge::{self, Verdict};
 use super::{Action, ClientIndex, Host, LinkOf, NatIndex, Network, Scenario};
-use crate::{Counters, Net, Node, Place, Stuck, World};
+use crate::{Counters, Net, Node, Observer, Place, Stuck, World};
 use posse_core::config::{ClientConfig, ConfigError, ServerConfig};
 use posse_core::server::Server;
 use posse_core::{Duration, Instant, secure};
@@ -86,7 +86,16 @@ impl Run {
     /// # Errors
     /// As [`run`].
     pub fn new(scenario: &Scenario, seed: u64) -> Result<Self, ConfigError> {
+        Self::observed(scenario, seed, Vec::new())
+    }
+
+    /// The same, told to `observers` from the very first event.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn observed(scenario: &Scenario, seed: u64, observers: Vec<Box<dyn Observer>>) -> Result<Self, ConfigError> {
         let mut world = World::new(seed);
+        observers.into_iter().for_each(|observer| world.observe(observer));
         let names: Names = scenario.clients.iter().map(|client| client.name.clone()).collect();
         let mut nets = Vec::new();
         for spec in &scenario.nats {

@@ -1,0 +1,37 @@
+//! Notes of a scenario's run.
+
+use super::{Note, NoteKind};
+use crate::Place;
+use crate::scenario::run::Outcome;
+use crate::scenario::{ClientIndex, Host, Scenario, words};
+
+impl Outcome {
+    /// What the applications wrote down, the faults, and at the end what was expected and does not hold.
+    pub fn notes(&self, scenario: &Scenario) -> Vec<Note> {
+        let entries = self.timeline.iter().map(|entry| Note {
+            at: entry.at,
+            who: entry.who.map(place),
+            kind: if entry.who.is_some() { NoteKind::App } else { NoteKind::Fault },
+            text: words::sentence(scenario, entry.who, &entry.what),
+        });
+        let broken = self.broken().into_iter();
+        let broken = broken.map(|text| Note { at: self.ended, who: None, kind: NoteKind::Broken, text });
+        entries.chain(broken).collect()
+    }
+
+    /// What was expected and does not hold, in words; nothing if [`Self::held`].
+    pub fn broken(&self) -> Vec<String> {
+        let verdicts = self.verdicts.iter().filter(|verdict| !verdict.held);
+        let verdicts = verdicts.map(|verdict| format!("expected: {}; found: {}", verdict.expected, verdict.found));
+        let stuck = self.stuck.iter().map(|stuck| format!("stuck: {stuck}"));
+        stuck.chain(self.undone.iter().cloned()).chain(verdicts).collect()
+    }
+}
+
+/// A run puts the server into its world first, then the clients in their order.
+fn place(host: Host) -> Place {
+    match host {
+        Host::Server => Place::Host(0),
+        Host::Client(ClientIndex(i)) => Place::Host(i + 1),
+    }
+}
