@@ -5,16 +5,21 @@ mod matrix;
 mod progress;
 mod swarm;
 mod text;
+mod traced;
 mod words;
 
 use clap::{Parser, Subcommand};
+use posse_sim::Observer;
 use posse_sim::scenario::run::{Outcome, Run};
 use posse_sim::scenario::{BadScenario, Scenario};
+use posse_sim::trace::{FolderError, Log, Topology};
 use progress::Progress;
+use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 
 /// What `demo` runs; also in the repository's `scenarios` folder.
 const DEMO: &str = include_str!("../../../scenarios/demo.toml");
@@ -55,6 +60,8 @@ enum Command {
         /// One JSON object a line (docs/json.md)
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        trace: traced::Wish,
     },
     /// Punch between every two of the nine kinds of NAT, beside what an oracle says; exit 1 if they disagree
     Matrix {
@@ -88,6 +95,13 @@ enum Failure {
     File(PathBuf, io::Error),
     Output(io::Error),
     Setup(String),
+    Trace(FolderError),
+}
+
+impl From<FolderError> for Failure {
+    fn from(error: FolderError) -> Self {
+        Self::Trace(error)
+    }
 }
 
 impl From<BadScenario> for Failure {
@@ -109,6 +123,7 @@ impl fmt::Display for Failure {
             Self::File(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Output(error) => write!(f, "cannot write the output: {error}"),
             Self::Setup(why) => write!(f, "{why}"),
+            Self::Trace(error) => write!(f, "cannot write the trace: {error}"),
         }
     }
 }
@@ -119,8 +134,8 @@ pub(crate) fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Demo { seed, json } => Scenario::parse("scenarios/demo.toml", DEMO)
             .map_err(Failure::from)
-            .and_then(|scenario| run(&scenario, seed, json, &mut out)),
-        Command::Run { file, seed, json } => run_file(&file, seed, json, &mut out),
+            .and_then(|scenario| run(&scenario, seed, json, None, &mut out)),
+        Command::Run { file, seed, json, trace } => run_file(&file, seed, json, &trace, &mut out),
         Command::Matrix { seeds, json } => matrix::run(seeds, json, &mut out),
         Command::Swarm { scenarios, seed, show, json } => swarm::run(seed, scenarios, show, json, &mut out),
     };
@@ -137,26 +152,45 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn run_file(file: &std::path::Path, seed: Option<u64>, json: bool, out: &mut impl Write) -> Result<bool, Failure> {
+fn run_file(
+    file: &Path,
+    seed: Option<u64>,
+    json: bool,
+    trace: &traced::Wish,
+    out: &mut impl Write,
+) -> Result<bool, Failure> {
     let text = std::fs::read_to_string(file).map_err(|error| Failure::File(file.to_owned(), error))?;
-    run(&Scenario::parse(&file.display().to_string(), &text)?, seed, json, out)
+    let scenario = Scenario::parse(&file.display().to_string(), &text)?;
+    run(&scenario, seed, json, Some((trace, &traced::stem(file))), out)
 }
 
-fn run(scenario: &Scenario, seed: Option<u64>, json: bool, out: &mut impl Write) -> Result<bool, Failure> {
-    let outcome = outcome(scenario, seed.unwrap_or(scenario.seed))?;
+fn run(
+    scenario: &Scenario,
+    seed: Option<u64>,
+    json: bool,
+    trace: Option<(&traced::Wish, &str)>,
+    out: &mut impl Write,
+) -> Result<bool, Failure> {
+    let log = trace.and_then(|(wish, _)| wish.log());
+    let (outcome, topology) = outcome(scenario, seed.unwrap_or(scenario.seed), log.clone())?;
     if json {
         json::write(scenario, &outcome, out)?
     } else {
         text::write(scenario, &outcome, out)?
     }
+    out.flush()?;
+    if let Some((wish, name)) = trace {
+        wish.write(("run", name), (scenario, &outcome), log.map(|log| (log, topology)))?;
+    }
     Ok(outcome.held())
 }
 
 /// Runs a scenario with a word on how far it is, should that take long.
-fn outcome(scenario: &Scenario, seed: u64) -> Result<Outcome, Failure> {
+fn outcome(scenario: &Scenario, seed: u64, log: Option<Rc<RefCell<Log>>>) -> Result<(Outcome, Topology), Failure> {
     /// Looks at the clock in a run.
     const SLICES: u32 = 200;
-    let mut run = Run::new(scenario, seed).map_err(|e| Failure::Setup(e.to_string()))?;
+    let observers = log.into_iter().map(|log| Box::new(log) as Box<dyn Observer>).collect();
+    let mut run = Run::observed(scenario, seed, observers).map_err(|e| Failure::Setup(e.to_string()))?;
     let mut progress = Progress::new("simulated");
     for slice in 1..SLICES {
         let until = scenario.duration / SLICES * slice;
@@ -167,5 +201,6 @@ fn outcome(scenario: &Scenario, seed: u64) -> Result<Outcome, Failure> {
         });
     }
     run.advance(scenario.duration, |_| false);
-    Ok(run.finish())
+    let topology = run.world().topology();
+    Ok((run.finish(), topology))
 }
