@@ -4,8 +4,12 @@
 
 pub mod body;
 mod cursor;
+mod flat;
+mod memory;
 pub mod parsers;
 pub mod seeds;
+mod stage;
+pub mod steps;
 
 /// A target: its name, which is also that of its corpus's folder, and its body.
 pub type Target = (&'static str, fn(&[u8]));
@@ -17,6 +21,8 @@ pub const TARGETS: &[Target] = &[
     ("control", parsers::control),
     ("login", parsers::login),
     ("relay", parsers::relay),
+    ("server_survives", steps::server_survives),
+    ("client_survives", steps::client_survives),
 ];
 
 /// Makes a libFuzzer program of a body. Built without cargo-fuzz it only says how to build it.

@@ -1,6 +1,7 @@
 //! Where fuzzing starts from: inputs that are written by hand, one a kind of frame, message or step.
 
 use crate::body::Body;
+use crate::steps::Op;
 use posse_core::fuzzing::LoginPair;
 use std::net::{Ipv6Addr, SocketAddr};
 
@@ -11,13 +12,16 @@ pub type Seed = (&'static str, String, Vec<u8>);
 pub fn all() -> Vec<Seed> {
     let mut seeds = Vec::new();
     let mut put = |target: &'static str, all: Vec<(&str, Vec<u8>)>| {
-        seeds.extend(all.into_iter().map(|(name, bytes)| (target, format!("seed-{name}"), bytes)));
+        let all = all.into_iter().enumerate();
+        seeds.extend(all.map(|(n, (name, bytes))| (target, format!("seed-{n:02}-{name}"), bytes)));
     };
     put("header", headers());
     put("frames", every_frame());
     put("control", every_control());
     put("login", logins());
     put("relay", relays());
+    put("server_survives", steps(server_steps()));
+    put("client_survives", steps(client_steps()));
     seeds
 }
 
@@ -123,4 +127,125 @@ fn relays() -> Vec<(&'static str, Vec<u8>)> {
         ("other-handle", b().u8(4).bytes(&[0, 0]).u32(1).u8(2).bytes(&[0, 0]).u8(0x82).0),
         ("raw", b().u8(0xff).bytes(&[0, 7, 0, 4, 0x83, 1, 2, 3]).0),
     ]
+}
+
+/// Setups that the steps of a seed are tried under: direct paths or not, a group or none, before and after it settled.
+const SETUPS: [u8; 4] = [0, 1, 4, 16];
+
+/// Each list of steps under one of the setups, then all of them one after another.
+fn steps(all: Vec<(&'static str, Body)>) -> Vec<(&'static str, Vec<u8>)> {
+    let together = all.iter().fold(Body::new().u8(0), |sum, (_, steps)| sum.bytes(&steps.0));
+    let each =
+        all.iter().enumerate().map(|(n, (name, steps))| (*name, [&[SETUPS[n % SETUPS.len()]], &steps.0[..]].concat()));
+    each.chain([("all", together.0)]).collect()
+}
+
+/// Steps that make sense against either.
+fn common_steps() -> Vec<(&'static str, Body)> {
+    let b = |op: Op| Body::new().u8(op as u8);
+    let run = |ms: u8| b(Op::Run).bytes(&[0, ms]).0;
+    let mut all = vec![
+        ("raw", b(Op::Raw).bytes(&[0x20, 0, 0, 16]).bytes(&[0, 40]).bytes(&[0x45; 40])),
+        (
+            "mutated",
+            b(Op::Mutated).bytes(&[3, 0, 1, 0, 12, 1]).u8(Op::Mutated as u8).bytes(&[5, 9, 2, 0, 20, 3, 0, 9, 1]),
+        ),
+        ("replayed", b(Op::Mutated).bytes(&[63, 0, 0]).u8(Op::Mutated as u8).bytes(&[63, 0x21, 0])),
+        ("run", Body(run(200)).bytes(&run(20))),
+        ("wake-back", b(Op::WakeAt).u8(1).u32(500_000).u8(Op::Run as u8).bytes(&[1, 0])),
+        ("wake-ahead", b(Op::WakeAt).u8(0).u32(80_000_000).u8(Op::Run as u8).bytes(&[1, 0])),
+        ("wake-far", b(Op::WakeAt).u8(3).u32(0).u8(Op::Run as u8).bytes(&[1, 0])),
+        ("transmit-no-room", b(Op::Transmit).bytes(&[4, 0, 1, 1]).u8(Op::Transmit as u8).bytes(&[0, 0, 0, 0])),
+        (
+            "silent-application",
+            b(Op::Polls).u8(1).u8(Op::Send as u8).bytes(&[1, 15, 0, 0xf0, 200, 4, 0, 0]).bytes(&run(250)),
+        ),
+        (
+            "messages",
+            b(Op::Send).bytes(&[1, 3, 0, 0, 3, 8, 0, 0]).u8(Op::Send as u8).bytes(&[2, 3, 1, 0, 200, 0, 9, 1]),
+        ),
+        ("lossy", b(Op::Send).bytes(&[0, 9, 1, 0, 3, 8, 0, 0]).u8(Op::Disturb as u8).bytes(&[0, 0]).bytes(&run(255))),
+        (
+            "repeated",
+            b(Op::Send).bytes(&[0, 9, 1, 0, 3, 8, 0, 0]).u8(Op::Disturb as u8).bytes(&[2, 0, 11, 3, 1]).bytes(&run(90)),
+        ),
+        ("poll", b(Op::Polls).u8(1).bytes(&run(90)).u8(Op::Poll as u8).u8(3).u8(Op::Polls as u8).u8(0)),
+    ];
+    for kind in 0..14 {
+        all.push(("other", b(Op::Other).bytes(&[kind, 0, 0x20, 2, 0, 1, 2, 3, 4, 5])));
+    }
+    for (n, (name, frame)) in every_frame().into_iter().enumerate() {
+        // As raw bytes, on one link or another.
+        let link = (n % 3) as u8;
+        let frame = Body::new().u8(0).bytes(&[0, frame.len() as u8]).bytes(&frame);
+        all.push((name, b(Op::Sealed).bytes(&[link, 0, 0, 0, 1]).bytes(&frame.0)));
+    }
+    for kind in 1..16 {
+        // By the harness, which knows scopes and numbers.
+        let operands = [0, 0, 2, 1, 0, 4, 1, 2, 3, 4, 5, 6];
+        all.push(("frame", b(Op::Sealed).bytes(&[kind % 4, 0, 0, 0, 2, kind]).bytes(&operands).u8(1)));
+    }
+    all
+}
+
+fn server_steps() -> Vec<(&'static str, Body)> {
+    let b = |op: Op| Body::new().u8(op as u8);
+    let mut all = common_steps();
+    for kind in 0..7 {
+        // One message: group 0, client 1, epoch 2.
+        all.push(("control", b(Op::Control).bytes(&[kind % 3, 0, kind, 0, 1, 2, 3, 4, 5, 6])));
+    }
+    let run = [Op::Run as u8, 0, 100];
+    let fill = [0, 9];
+    all.extend([
+        ("log-in", b(Op::LogIn).bytes(&run).u8(Op::Command as u8).bytes(&[2, 3]).bytes(&fill).bytes(&fill).bytes(&run)),
+        ("reject", b(Op::LogIn).bytes(&run).u8(Op::Command as u8).bytes(&[3, 3]).bytes(&fill).bytes(&run)),
+        (
+            "group",
+            b(Op::Command)
+                .bytes(&[4, 2, 0, 1])
+                .bytes(&fill)
+                .bytes(&run)
+                .u8(Op::Command as u8)
+                .bytes(&[5, 2, 1])
+                .bytes(&fill)
+                .bytes(&run),
+        ),
+        (
+            "leave",
+            b(Op::Command)
+                .bytes(&[6, 0, 0])
+                .bytes(&run)
+                .u8(Op::Command as u8)
+                .bytes(&[5, 0, 0])
+                .bytes(&fill)
+                .bytes(&run),
+        ),
+        ("destroy", b(Op::Command).bytes(&[7, 0]).bytes(&run)),
+        ("disconnect", b(Op::Command).bytes(&[1, 1]).bytes(&run)),
+        ("send", b(Op::Command).bytes(&[0, 0, 1, 3, 4, 0, 0]).bytes(&run)),
+        ("any-command", b(Op::Command).bytes(&[8, 0, 12, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8])),
+        ("flood", [0u8; 6].iter().fold(Body::new(), |all, _| all.u8(Op::LogIn as u8)).bytes(&run)),
+    ]);
+    all
+}
+
+fn client_steps() -> Vec<(&'static str, Body)> {
+    let b = |op: Op| Body::new().u8(op as u8);
+    let mut all = common_steps();
+    let run = [Op::Run as u8, 0, 100];
+    for kind in 0..9 {
+        all.push(("control", b(Op::Control).bytes(&[0, 0, kind, 0, 1, 20, 3, 4, 5, 6]).bytes(&run)));
+    }
+    // A new peer, its join, its leave; then an old one anew.
+    let up = |peer: u8, epoch: u8| Body::new().bytes(&[2, peer, 0, 9, epoch, 0, 2, 0x20, 2]).0;
+    all.extend([
+        ("peer-up", b(Op::Control).bytes(&[0, 1]).bytes(&up(6, 30)).bytes(&[5, 0, 6, 31]).bytes(&run)),
+        ("peer-again", b(Op::Control).bytes(&[0, 0]).bytes(&up(1, 30)).bytes(&run)),
+        ("leave-join", b(Op::Control).bytes(&[0, 1, 6, 0, 1, 3, 1, 5, 0, 1, 40]).bytes(&run)),
+        ("send-full", b(Op::Send).bytes(&[0, 15, 1, 0, 3, 15, 0, 0]).bytes(&run)),
+        ("loopback", b(Op::Command).bytes(&[0, 1, 0, 3, 0, 20, 1]).bytes(&run)),
+        ("log-out", b(Op::Command).bytes(&[1, 0]).bytes(&run)),
+    ]);
+    all
 }

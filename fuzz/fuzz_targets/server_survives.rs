@@ -1,0 +1,4 @@
+#![cfg_attr(fuzzing, no_main)]
+//! See [`posse_fuzz::steps::server_survives`].
+
+posse_fuzz::target!(posse_fuzz::steps::server_survives);
