@@ -7,6 +7,7 @@ mod cursor;
 mod flat;
 mod memory;
 pub mod parsers;
+pub mod scenario;
 pub mod seeds;
 mod stage;
 pub mod steps;
@@ -21,6 +22,7 @@ pub const TARGETS: &[Target] = &[
     ("control", parsers::control),
     ("login", parsers::login),
     ("relay", parsers::relay),
+    ("scenario", scenario::scenario),
     ("server_survives", steps::server_survives),
     ("client_survives", steps::client_survives),
 ];

@@ -1,8 +1,11 @@
 //! Where fuzzing starts from: inputs that are written by hand, one a kind of frame, message or step.
 
 use crate::body::Body;
+use crate::flat::TAG;
+use crate::stage::{SERVER, Stage};
 use crate::steps::Op;
 use posse_core::fuzzing::LoginPair;
+use std::collections::BTreeMap;
 use std::net::{Ipv6Addr, SocketAddr};
 
 /// A seed: which target, its name, its bytes.
@@ -12,17 +15,38 @@ pub type Seed = (&'static str, String, Vec<u8>);
 pub fn all() -> Vec<Seed> {
     let mut seeds = Vec::new();
     let mut put = |target: &'static str, all: Vec<(&str, Vec<u8>)>| {
-        let all = all.into_iter().enumerate();
-        seeds.extend(all.map(|(n, (name, bytes))| (target, format!("seed-{n:02}-{name}"), bytes)));
+        for (name, bytes) in all {
+            let n = seeds.len();
+            seeds.push((target, format!("seed-{n:03}-{name}"), bytes));
+        }
     };
     put("header", headers());
+    put("header", exchanged(|datagram| Some(datagram)));
     put("frames", every_frame());
+    put("frames", exchanged(sealed_body));
     put("control", every_control());
     put("login", logins());
     put("relay", relays());
+    put("relay", exchanged(|datagram| (datagram.first() == Some(&0x83)).then_some(datagram)));
+    put("scenario", scenarios());
     put("server_survives", steps(server_steps()));
     put("client_survives", steps(client_steps()));
     seeds
+}
+
+/// What a server and three clients said to each other, one part of each datagram, a few of different lengths.
+fn exchanged(part: impl Fn(&[u8]) -> Option<&[u8]>) -> Vec<(&'static str, Vec<u8>)> {
+    // Soon after the group was made, with and without direct paths, and a while later.
+    let stages = [4, 5, 8, 9, 1].map(|setup| Stage::new(SERVER, setup));
+    let parts = stages.iter().flat_map(|stage| &stage.captured).filter_map(|(_, datagram)| part(datagram));
+    let by_length: BTreeMap<usize, Vec<u8>> = parts.map(|part| (part.len(), part.to_vec())).collect();
+    by_length.into_values().take(16).map(|part| ("exchanged", part)).collect()
+}
+
+/// The frames in a packet.
+fn sealed_body(datagram: &[u8]) -> Option<&[u8]> {
+    let first = datagram.first().filter(|first| (0x40..=0x4f).contains(*first))?;
+    datagram.strip_suffix(&TAG)?.get(9 + usize::from(first & 3) + 1..)
 }
 
 fn headers() -> Vec<(&'static str, Vec<u8>)> {
@@ -126,6 +150,19 @@ fn relays() -> Vec<(&'static str, Vec<u8>)> {
         ("damaged", b().u8(8).bytes(&[0, 0, 0, 9, 1]).u8(8).bytes(&[0, 0, 0, 30, 1]).0),
         ("other-handle", b().u8(4).bytes(&[0, 0]).u32(1).u8(2).bytes(&[0, 0]).u8(0x82).0),
         ("raw", b().u8(0xff).bytes(&[0, 7, 0, 4, 0x83, 1, 2, 3]).0),
+    ]
+}
+
+/// The shipped ones that show most of the format, and a text that is no scenario.
+fn scenarios() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("demo", include_bytes!("../../scenarios/demo.toml").to_vec()),
+        ("churn", include_bytes!("../../scenarios/churn.toml").to_vec()),
+        ("nested-nat", include_bytes!("../../scenarios/nested-nat.toml").to_vec()),
+        ("one-way", include_bytes!("../../scenarios/one-way.toml").to_vec()),
+        ("lossy-switches", include_bytes!("../../scenarios/lossy-switches.toml").to_vec()),
+        ("least", b"title = \"t\"\nduration = \"1s\"\n[client.a]\n".to_vec()),
+        ("no-table", b"step = 1".to_vec()),
     ]
 }
 

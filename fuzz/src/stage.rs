@@ -381,7 +381,7 @@ impl Stage {
         count
     }
 
-    fn post(&mut self, host: usize, to: SocketAddr, bytes: Vec<u8>) {
+    pub(crate) fn post(&mut self, host: usize, to: SocketAddr, bytes: Vec<u8>) {
         assert!(bytes.len() <= 1_200, "a datagram of {} bytes", bytes.len());
         if host == self.victim && !self.proven.contains(&to) {
             assert_eq!(host, SERVER, "a client sent to {to}, which never authenticated and which nobody named");

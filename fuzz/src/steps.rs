@@ -442,3 +442,84 @@ impl Play {
         self.stage.settle(self.victim);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn play(victim: usize, setup: u8, steps: &[u8]) -> Play {
+        let mut play = Play { stage: Stage::new(victim, setup), victim, passed: Duration::ZERO };
+        let mut c = Cursor(steps);
+        while !c.is_empty() {
+            play.step(&mut c);
+        }
+        play
+    }
+
+    fn client(play: &Play) -> &posse_core::Client {
+        let Host::Client(client) = &play.stage.hosts[CLIENT] else { panic!("a client") };
+        client
+    }
+
+    fn server(play: &Play) -> &posse_core::Server {
+        let Host::Server(server) = &play.stage.hosts[SERVER] else { panic!("a server") };
+        server
+    }
+
+    #[test]
+    fn the_stage_has_sessions_a_group_and_direct_paths_or_relayed_ones() {
+        for (setup, direct) in [(0, true), (1, false)] {
+            let play = play(CLIENT, setup, &[]);
+            let paths: Vec<_> = client(&play).peers().map(|peer| peer.path).collect();
+            assert_eq!(paths.len(), 2);
+            assert!(paths.iter().all(|p| matches!(p, posse_core::Path::Direct { .. }) == direct), "{paths:?}");
+        }
+    }
+
+    #[test]
+    fn control_messages_of_a_fuzzer_reach_the_client_behind_the_encryption() {
+        // A welcome is out of place by now.
+        let violated = play(CLIENT, 0, &[Op::Control as u8, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(client(&violated).counters().violations, 1);
+        // A new peer with a good key is taken, and gets packets.
+        let met = play(CLIENT, 0, &[Op::Control as u8, 0, 0, 2, 6, 0, 9, 30, 0, 1, 0x20]);
+        assert_eq!(client(&met).counters().violations, 0);
+        assert_eq!(client(&met).peers().count(), 3);
+    }
+
+    #[test]
+    fn control_messages_of_a_fuzzer_reach_the_server_behind_the_encryption() {
+        // A second token ends a session.
+        let violated = play(SERVER, 0, &[Op::Control as u8, 0, 0, 0, 0, 0]);
+        assert_eq!((server(&violated).counters().violations, server(&violated).size().clients), (1, 2));
+    }
+
+    #[test]
+    fn frames_of_a_fuzzer_reach_the_transport_of_every_link() {
+        for (victim, links) in [(SERVER, 3), (CLIENT, 5)] {
+            for link in 0..links {
+                // A message in a scope that was never opened.
+                let play = play(victim, 0, &[Op::Sealed as u8, link, 0, 0, 0, 1, 8, 0xff, 0, 0, 0, 1, 7]);
+                let violations = match &play.stage.hosts[victim] {
+                    Host::Server(server) => server.counters().violations,
+                    Host::Client(client) => client.counters().violations,
+                };
+                assert_eq!(violations, 1, "link {link} of host {victim}");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "showed no keys")]
+    fn more_than_thrice_what_came_to_a_stranger_is_noticed() {
+        let mut stage = Stage::new(SERVER, 0);
+        stage.post(SERVER, stranger(0x20), vec![0; 1]);
+    }
+
+    #[test]
+    #[should_panic(expected = "never authenticated")]
+    fn a_client_that_writes_to_a_stranger_is_noticed() {
+        let mut stage = Stage::new(CLIENT, 0);
+        stage.post(CLIENT, stranger(0x20), vec![0; 1]);
+    }
+}
