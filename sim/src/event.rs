@@ -44,11 +44,13 @@ pub enum DropReason {
     Hairpin,
     /// The NAT has no port left.
     NoPort,
+    /// Lost in a burst of losses.
+    Burst,
 }
 
 impl DropReason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Loss,
         Self::Queue,
         Self::TooBig,
@@ -61,6 +63,7 @@ impl DropReason {
         Self::Filtered,
         Self::Hairpin,
         Self::NoPort,
+        Self::Burst,
     ];
 }
 
@@ -79,6 +82,7 @@ impl fmt::Display for DropReason {
             Self::Filtered => "filtered",
             Self::Hairpin => "no hairpin",
             Self::NoPort => "no port left",
+            Self::Burst => "lost in a burst",
         })
     }
 }

@@ -38,7 +38,7 @@ pub mod trace;
 mod world;
 
 pub use event::{Counters, DropReason, Event, Observer, PacketView, Place};
-pub use link::{Chance, Direction, HEADERS, Link};
+pub use link::{Bursts, Chance, Direction, HEADERS, Link};
 pub use nat::{Allocation, Filtering, Mapping, Nat};
 pub use network::Net;
 pub use null::NullCrypto;

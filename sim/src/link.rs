@@ -1,7 +1,7 @@
 //! Links: what happens to a packet between a host (or a NAT) and the network it is attached to.
 //!
 //! A [`Link`] has two directions, each a [`Direction`] of its own. The effects COMBINE, in the order in which a packet
-//! meets them: maximum size, queue, transmission at a rate, loss, propagation delay, jitter, reordering, corruption,
+//! meets them: maximum size, queue, transmission at a rate, loss (alone and in bursts), propagation delay, jitter, reordering, corruption,
 //! duplication.
 //!
 //! Every decision is a function of (seed, direction, ordinal of the packet on it): packet `n` owns block `n` of the
@@ -52,6 +52,45 @@ impl Chance {
     }
 }
 
+/// Losses that come in bursts, by the model of Gilbert and Elliott: a direction is good and loses nothing by it, or bad and
+/// loses every packet. It may change with each packet that is put on it, dropped for another reason or not.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Bursts {
+    /// How often a packet that follows a good one is bad.
+    pub enter: Chance,
+    /// How often a packet that follows a bad one is good; 1 / the mean length of a burst.
+    pub leave: Chance,
+}
+
+impl Bursts {
+    /// None.
+    pub const NEVER: Self = Self { enter: Chance::NEVER, leave: Chance::NEVER };
+
+    /// Loses `loss_ppm` parts in a million in bursts of `packets` in the mean. Both chances are rounded to whole parts in a
+    /// million. `None` if there is no such thing: everything lost, bursts of nothing, or so much loss in so short bursts
+    /// that two would have to follow each other without a packet between them.
+    pub const fn mean(loss_ppm: u32, packets: u32) -> Option<Self> {
+        if loss_ppm >= 1_000_000 || packets == 0 {
+            return None;
+        }
+        // leave = 1 / L, enter = P / ((1 - P) L).
+        let (loss, good, packets) = (loss_ppm as u64, (1_000_000 - loss_ppm) as u64, packets as u64);
+        let leave = (1_000_000 + packets / 2) / packets;
+        let enter = (loss * 1_000_000 + good * packets / 2) / (good * packets);
+        if enter > 1_000_000 || leave == 0 {
+            return None;
+        }
+        Some(Self { enter: Chance::ppm(enter as u32), leave: Chance::ppm(leave as u32) })
+    }
+
+    /// Whether a packet is bad that follows a bad one or not. The same word keeps a burst alive under every smaller chance
+    /// to leave and begins one under every larger chance to enter; and low words are those that are bad, so that unless
+    /// `enter + leave` is more than 1 a burst more or less is soon forgotten.
+    fn next(self, bad: bool, word: u32) -> bool {
+        if bad { Chance(Chance::ALWAYS.0 - self.leave.0).hits(word) } else { self.enter.hits(word) }
+    }
+}
+
 /// One direction of a link. The default is perfect: no delay, no limit, no fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Direction {
@@ -65,6 +104,8 @@ pub struct Direction {
     pub reorder_delay: Duration,
     /// How often a packet is lost (after it took its share of the rate).
     pub loss: Chance,
+    /// Loss in bursts, beside the other.
+    pub bursts: Bursts,
     /// How often a packet arrives twice; the copy is later by up to [`Self::jitter`].
     pub duplicate: Chance,
     /// How often one bit of a packet arrives flipped. UDP's checksum would catch that; here it passes, to be harsher.
@@ -86,6 +127,7 @@ impl Direction {
         reorder: Chance::NEVER,
         reorder_delay: Duration::ZERO,
         loss: Chance::NEVER,
+        bursts: Bursts::NEVER,
         duplicate: Chance::NEVER,
         corrupt: Chance::NEVER,
         rate: None,
@@ -150,6 +192,12 @@ impl Link {
         self.both(|d| d.loss = chance)
     }
 
+    /// See [`Direction::bursts`].
+    #[must_use]
+    pub fn bursts(self, bursts: Bursts) -> Self {
+        self.both(|d| d.bursts = bursts)
+    }
+
     /// See [`Direction::duplicate`].
     #[must_use]
     pub fn duplicate(self, chance: Chance) -> Self {
@@ -182,6 +230,7 @@ mod word {
     pub(super) const CORRUPT: usize = 2;
     pub(super) const CORRUPT_BIT: usize = 3;
     pub(super) const DUPLICATE: usize = 4;
+    pub(super) const BURST: usize = 5;
     /// Two words.
     pub(super) const JITTER: usize = 6;
     /// Two words.
@@ -211,12 +260,14 @@ pub(crate) struct Wire {
     remainder: u64,
     /// No packet in order arrives before this, in ns.
     last_arrival: u64,
+    /// Whether the last packet was in a burst of losses.
+    bad: bool,
 }
 
 impl Wire {
     pub(crate) fn new(seed: u64, number: u64, config: Direction) -> Self {
         let dice = stream(seed, Label::Wire, number);
-        Self { config, cut: false, dice, busy_until: 0, remainder: 0, last_arrival: 0 }
+        Self { config, cut: false, dice, busy_until: 0, remainder: 0, last_arrival: 0, bad: false }
     }
 
     pub(crate) fn config(&self) -> Direction {
@@ -234,6 +285,7 @@ impl Wire {
     /// Decides over the next packet, of `payload` bytes. Draws its block whatever happens to it.
     pub(crate) fn pass(&mut self, now: Instant, payload: usize) -> Fate {
         let block = Block::draw(&mut self.dice);
+        self.bad = self.config.bursts.next(self.bad, block.word(word::BURST));
         let size = payload.saturating_add(HEADERS);
         if self.cut {
             return Fate::Dropped(DropReason::Cut);
@@ -244,6 +296,9 @@ impl Wire {
         let Some(sent) = self.transmit(now.0, size) else { return Fate::Dropped(DropReason::Queue) };
         if self.config.loss.hits(block.word(word::LOSS)) {
             return Fate::Dropped(DropReason::Loss);
+        }
+        if self.bad {
+            return Fate::Dropped(DropReason::Burst);
         }
         let jitter = nanos(self.config.jitter);
         let mut at = sent
@@ -339,6 +394,43 @@ mod tests {
     }
 
     #[test]
+    fn bursts_have_the_mean_loss_and_the_mean_length_that_were_asked_for() {
+        const N: u64 = 200_000;
+        for (ppm, length) in [(10_000, 2), (10_000, 5), (50_000, 3), (200_000, 3)] {
+            let bursts = Bursts::mean(ppm, length).expect("possible");
+            let lost: Vec<_> = run(Link::PERFECT.bursts(bursts), N, MS)
+                .iter()
+                .map(|fate| matches!(fate, Fate::Dropped(DropReason::Burst)))
+                .collect();
+            let count = lost.iter().filter(|lost| **lost).count() as f64;
+            let begun = lost.windows(2).filter(|pair| !pair[0] && pair[1]).count() as f64;
+            let (p, l) = (f64::from(ppm) / 1e6, f64::from(length));
+            // Of a two-state chain with this correlation between neighbours; and of a geometric length.
+            let correlation = 1.0 - 1.0 / l - p / ((1.0 - p) * l);
+            let sigma = (N as f64 * p * (1.0 - p) * (1.0 + correlation) / (1.0 - correlation)).sqrt();
+            assert!((count - N as f64 * p).abs() < 4.0 * sigma, "{ppm} {length}: {count} lost, σ {sigma}");
+            assert!(
+                (count / begun - l).abs() < 4.0 * (l * (l - 1.0) / begun).sqrt(),
+                "{ppm} {length}: {}",
+                count / begun
+            );
+        }
+    }
+
+    #[test]
+    fn bursts_that_no_chances_make_are_refused() {
+        for (ppm, length) in [(1_000_000, 3), (10_000, 0), (900_000, 2), (10_000, 3_000_000)] {
+            assert_eq!(Bursts::mean(ppm, length), None, "{ppm} {length}");
+        }
+        let half = Bursts { enter: Chance::ALWAYS, leave: Chance::ALWAYS };
+        assert_eq!(Bursts::mean(500_000, 1), Some(half));
+        let enter = [(10_000, 2, 5_051), (10_000, 5, 2_020), (50_000, 3, 17_544), (200_000, 3, 83_333)];
+        for (ppm, length, wanted) in enter {
+            assert_eq!(Bursts::mean(ppm, length).map(|b| b.enter), Some(Chance::ppm(wanted)));
+        }
+    }
+
+    #[test]
     fn flipped_bits_are_spread_evenly_over_the_packet() {
         let mut bytes = [0u64; 10];
         for fate in run(Link::PERFECT.corrupt(Chance::ALWAYS), 100_000, MS) {
@@ -410,13 +502,13 @@ mod tests {
 
     fn links() -> impl Strategy<Value = Link> {
         let chance = || (0u32..=100).prop_map(Chance::percent);
-        (chance(), chance(), chance(), 0u64..50, 0u64..50, proptest::option::of(1_000u64..100_000_000)).prop_map(
-            |(loss, duplicate, corrupt, delay, jitter, rate)| {
+        let bursts = (0u32..=50, 1u32..10).prop_map(|(p, l)| Bursts::mean(p * 10_000, l).unwrap_or_default());
+        (chance(), bursts, chance(), chance(), 0u64..50, 0u64..50, proptest::option::of(1_000u64..100_000_000))
+            .prop_map(|(loss, bursts, duplicate, corrupt, delay, jitter, rate)| {
                 let link = Link::millis(delay).jitter(Duration::from_millis(jitter));
-                let link = link.loss(loss).duplicate(duplicate).corrupt(corrupt);
+                let link = link.loss(loss).bursts(bursts).duplicate(duplicate).corrupt(corrupt);
                 rate.map_or(link, |rate| link.rate(rate, 20_000))
-            },
-        )
+            })
     }
 
     proptest! {
@@ -431,6 +523,7 @@ mod tests {
             let both = run(link, 200, gap);
             for (what, less) in [
                 ("loss", link.loss(Chance::NEVER)),
+                ("loss", link.bursts(Bursts::NEVER)),
                 ("duplicate", link.duplicate(Chance::NEVER)),
                 ("corrupt", link.corrupt(Chance::NEVER)),
             ] {
@@ -443,6 +536,21 @@ mod tests {
                     } else {
                         prop_assert_eq!(matches!(a, Fate::Dropped(DropReason::Queue)), matches!(b, Fate::Dropped(DropReason::Queue)));
                     }
+                }
+            }
+        }
+
+        #[test]
+        fn a_smaller_chance_of_bursts_loses_nothing_that_was_not_lost(p in 0u32..40, l in 1u32..9, gap in 0u64..MS) {
+            let bursts = Bursts::mean(p * 10_000, l).unwrap_or_default();
+            let fewer = Bursts { enter: Chance(bursts.enter.0 / 2), ..bursts };
+            let shorter = Bursts { leave: Chance(bursts.leave.0 + (Chance::ALWAYS.0 - bursts.leave.0) / 2), ..fewer };
+            // Beyond, a burst that ends may make room for another.
+            prop_assume!(shorter.enter.0 + shorter.leave.0 <= Chance::ALWAYS.0);
+            let all = run(Link::PERFECT.bursts(bursts), 500, gap);
+            for less in [fewer, shorter] {
+                for (a, b) in all.iter().zip(run(Link::PERFECT.bursts(less), 500, gap)) {
+                    prop_assert!(*a == b || matches!(a, Fate::Dropped(DropReason::Burst)));
                 }
             }
         }

@@ -5,7 +5,7 @@ use super::{
     Action, ClientIndex, ClientSpec, Expect, Expectation, GroupIndex, Host, LinkOf, NatIndex, NatSpec, Network, Pairs,
     Scenario, Sending, Step, Target,
 };
-use crate::{Allocation, Chance, Direction, Filtering, Link, Mapping, Nat};
+use crate::{Allocation, Bursts, Chance, Direction, Filtering, Link, Mapping, Nat};
 use posse_core::{Channel, Duration, RelayReason};
 use toml::de::DeTable;
 
@@ -380,8 +380,19 @@ fn set<T>(field: &mut T, value: Option<Value<'_>>, read: impl Fn(&Value<'_>) -> 
 
 /// A link: fields for both directions, and `up` and `down` for what differs.
 fn access(value: &Value<'_>) -> Parsed<Link> {
-    const EACH: &[&str] =
-        &["delay", "jitter", "reorder", "reorder-by", "loss", "duplication", "corruption", "rate", "queue", "mtu"];
+    const EACH: &[&str] = &[
+        "delay",
+        "jitter",
+        "reorder",
+        "reorder-by",
+        "loss",
+        "bursts",
+        "duplication",
+        "corruption",
+        "rate",
+        "queue",
+        "mtu",
+    ];
     let fields = value.open()?;
     fields.refuse_unknown(&[EACH, &["up", "down"]].concat())?;
     let mut both = Direction { reorder_delay: DEFAULT_REORDER_BY, ..Direction::PERFECT };
@@ -405,11 +416,30 @@ fn direction(f: &Fields<'_>, d: &mut Direction) -> Parsed<()> {
     set(&mut d.reorder, f.get("reorder"), share)?;
     set(&mut d.reorder_delay, f.get("reorder-by"), |v| v.duration())?;
     set(&mut d.loss, f.get("loss"), share)?;
+    set(&mut d.bursts, f.get("bursts"), bursts)?;
     set(&mut d.duplicate, f.get("duplication"), share)?;
     set(&mut d.corrupt, f.get("corruption"), share)?;
     set(&mut d.rate, f.get("rate"), |v| v.rate().map(Some))?;
     set(&mut d.queue, f.get("queue"), |v| v.bytes(QUEUE).map(|n| n as usize))?;
     set(&mut d.mtu, f.get("mtu"), |v| v.integer(MTU).map(|n| n as usize))
+}
+
+/// Either what is lost and in how long bursts, or the chances of the model.
+fn bursts(value: &Value<'_>) -> Parsed<Bursts> {
+    const LENGTH: std::ops::RangeInclusive<u64> = 1..=1_000_000;
+    let f = value.table(&["loss", "length", "enter", "leave"])?;
+    if let Some(either) = f.get("enter").or_else(|| f.get("leave")) {
+        if f.get("loss").or_else(|| f.get("length")).is_some() {
+            return Err(either.error("expected either `loss` and `length`, or `enter` and `leave`"));
+        }
+        let chance = |name, what| f.require(name, what)?.share().map(Chance::ppm);
+        let enter = chance("enter", "how often a burst begins, such as \"0.5%\"")?;
+        return Ok(Bursts { enter, leave: chance("leave", "how often a burst ends, such as \"20%\"")? });
+    }
+    let loss = f.require("loss", "the share of packets lost, such as \"1%\"")?.share()?;
+    let length = f.require("length", "packets a burst in the mean, such as 5")?;
+    let packets = length.integer(LENGTH)? as u32;
+    Bursts::mean(loss, packets).ok_or_else(|| length.error("bursts of this length cannot lose so much"))
 }
 
 pub(super) const MAPPING: [(&str, Mapping); 3] = [

@@ -301,6 +301,27 @@ fn negative_and_outsized_numbers_are_refused() {
 }
 
 #[test]
+fn bursts_are_told_by_loss_and_length_or_by_the_chances_and_not_by_both() {
+    let link = |bursts: &str| error(&format!("[server]\nlink = {{ bursts = {{ {bursts} }} }}"));
+    assert_eq!(link("loss = \"1%\", length = 5"), "no error");
+    assert_eq!(link("enter = \"1%\", leave = \"50%\""), "no error");
+    for (bursts, wanted) in [
+        (
+            "loss = \"90%\", length = 2",
+            "test.toml:9:44: server.link.bursts.length: bursts of this length cannot lose so much",
+        ),
+        (
+            "loss = \"1%\", leave = \"50%\"",
+            "server.link.bursts.leave: expected either `loss` and `length`, or `enter` and",
+        ),
+        ("enter = \"1%\"", "server.link.bursts.leave: missing; expected how often a burst ends"),
+        ("loss = \"1%\", lenght = 2", "server.link.bursts.lenght: unknown field; did you mean `length`?"),
+    ] {
+        assert!(link(bursts).contains(wanted), "{}", link(bursts));
+    }
+}
+
+#[test]
 fn a_name_names_one_thing_and_fits_a_column() {
     assert_snapshot!(error("[client.home]"), @r#"
     test.toml:8:9: client.home: the name `home` is already taken

@@ -7,7 +7,7 @@ use super::parse::{ALLOCATION, DEFAULT_REORDER_BY, FILTERING, INTERNET, MAPPING,
 use super::{
     Action, BadScenario, ClientIndex, Expect, GroupIndex, Host, LinkOf, NatIndex, Network, Pairs, Scenario, Step,
 };
-use crate::{Chance, Direction, Link, Nat};
+use crate::{Bursts, Chance, Direction, Link, Nat};
 use posse_core::{Channel, Duration};
 use std::fmt::{Display, Write as _};
 use thiserror::Error;
@@ -325,12 +325,14 @@ impl Writer<'_> {
 fn direction(d: &Direction) -> Vec<String> {
     const UNITS: [(&str, u64); 4] = [("Gb/s", 1_000_000_000), ("Mb/s", 1_000_000), ("kb/s", 1_000), ("b/s", 1)];
     let usual = Direction { reorder_delay: DEFAULT_REORDER_BY, ..Direction::PERFECT };
+    let bursts = |b: Bursts| format!("{{ enter = {}, leave = {} }}", share(b.enter), share(b.leave));
     let fields = [
         (d.delay != usual.delay, "delay", time(d.delay)),
         (d.jitter != usual.jitter, "jitter", time(d.jitter)),
         (d.reorder != usual.reorder, "reorder", share(d.reorder)),
         (d.reorder_delay != usual.reorder_delay, "reorder-by", time(d.reorder_delay)),
         (d.loss != usual.loss, "loss", share(d.loss)),
+        (d.bursts != usual.bursts, "bursts", bursts(d.bursts)),
         (d.duplicate != usual.duplicate, "duplication", share(d.duplicate)),
         (d.corrupt != usual.corrupt, "corruption", share(d.corrupt)),
         (d.rate.is_some(), "rate", d.rate.map_or(String::new(), |rate| exact(rate, &UNITS))),
@@ -427,11 +429,13 @@ mod tests {
         fn directions()(
             (delay, jitter, reorder_delay) in (durations(), durations(), durations()),
             (reorder, loss, duplicate, corrupt) in (chances(), chances(), chances(), chances()),
+            (enter, leave) in (chances(), chances()),
             rate in option::of(1u64..5_000_000_000),
             queue in prop_oneof![Just(256 << 10), 1_500usize..=1 << 30],
             mtu in prop_oneof![Just(1_500), 576usize..=65_535],
         ) -> Direction {
-            Direction { delay, jitter, reorder, reorder_delay, loss, duplicate, corrupt, rate, queue, mtu }
+            let bursts = Bursts { enter, leave };
+            Direction { delay, jitter, reorder, reorder_delay, loss, bursts, duplicate, corrupt, rate, queue, mtu }
         }
     }
 

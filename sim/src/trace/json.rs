@@ -116,6 +116,7 @@ fn drop_word(why: DropReason) -> &'static str {
         DropReason::Filtered => "filtered",
         DropReason::Hairpin => "hairpin",
         DropReason::NoPort => "no-port",
+        DropReason::Burst => "burst",
     }
 }
 
