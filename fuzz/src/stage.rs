@@ -455,7 +455,7 @@ impl Stage {
     fn sizes(&self) {
         let Host::Server(server) = &self.hosts[SERVER] else { return };
         let size = server.size();
-        assert!(size.clients <= MAX_CLIENTS, "{size:?}");
+        assert!(size.sessions <= MAX_CLIENTS && size.clients <= size.sessions, "{size:?}");
         assert!(size.groups <= MAX_GROUPS, "{size:?}");
         assert!(size.pairs <= MAX_CLIENTS * (MAX_CLIENTS - 1) / 2, "{size:?}");
         assert_eq!(size.routes, 2 * size.pairs, "{size:?}");
