@@ -557,9 +557,13 @@ impl Server {
     fn pair_down(&mut self, now: Instant, a: PeerId, b: PeerId) {
         let Some(pair) = self.pairs.remove(a, b) else { return };
         for (to, peer, handle) in [(a.min(b), a.max(b), pair.handles[0]), (a.max(b), a.min(b), pair.handles[1])] {
-            let Some(session) = self.client(to) else { continue };
-            self.relay.remove_route(session.id, handle);
-            self.tell(now, to.slot(), &ToClient::PeerDown { peer, epoch: pair.epoch });
+            // Also of one that is only there to hear goodbye: it has no business with its peers any more.
+            let session = self.session_mut(to.slot()).filter(|s| s.peer == to);
+            let Some((id, phase)) = session.map(|s| (s.id, s.phase)) else { continue };
+            self.relay.remove_route(id, handle);
+            if phase == Phase::Online {
+                self.tell(now, to.slot(), &ToClient::PeerDown { peer, epoch: pair.epoch });
+            }
         }
     }
 
