@@ -126,7 +126,8 @@ pub struct Message {
 pub enum Path {
     /// Directly, both ways.
     Direct {
-        /// Smoothed round-trip time of the direct path.
+        /// Smoothed round-trip time of the direct path; before the first packet on it was acknowledged, what the probe
+        /// that opened it took.
         rtt: Duration,
     },
     /// By the server's relay, in one direction at least.

@@ -75,6 +75,8 @@ struct Direct {
     punch: Punch,
     /// Where packets on the direct path go. Validated.
     to: Option<SocketAddr>,
+    /// How long the probe that validated it took to be answered.
+    probed_rtt: Duration,
 }
 
 /// See the module's text.
@@ -114,7 +116,7 @@ impl Link {
         keys: &mut KeyStream,
     ) -> Self {
         transport.queue_key_share(protection.offer(keys));
-        Self::new(now, protection, transport, Some(Direct { punch, to: None }))
+        Self::new(now, protection, transport, Some(Direct { punch, to: None, probed_rtt: Duration::ZERO }))
     }
 
     fn new(now: Instant, protection: Protection, transport: Transport, direct: Option<Direct>) -> Self {
@@ -150,6 +152,12 @@ impl Link {
     /// When the last authentic packet came.
     pub(crate) fn last_received(&self) -> Instant {
         self.last_received
+    }
+
+    /// Round-trip time of the direct path: smoothed once measured, before that as its probe saw it.
+    pub(crate) fn direct_rtt(&self) -> Duration {
+        let probed = self.direct.as_ref().map_or(Duration::ZERO, |direct| direct.probed_rtt);
+        self.transport.rtt(DIRECT).unwrap_or(probed)
     }
 
     /// Probe these addresses from now on.
@@ -246,7 +254,7 @@ impl Link {
         loop {
             match direct.punch.poll_event()? {
                 PunchEvent::Validated { to, rtt } => {
-                    direct.to = Some(to);
+                    (direct.to, direct.probed_rtt) = (Some(to), rtt);
                     self.transport.open_path(now, DIRECT, rtt, PAYLOAD);
                     self.transport.set_keepalive(DIRECT, Some(keepalive));
                 }

@@ -641,7 +641,7 @@ fn link_mut<'a>(server: &'a mut Link, peers: &'a mut [Option<Peer>], slot: u32) 
 
 fn path_of(peer: &Peer) -> Path {
     match peer.verdict {
-        Verdict::Direct => Path::Direct { rtt: peer.link.transport_ref().rtt(DIRECT).unwrap_or_default() },
+        Verdict::Direct => Path::Direct { rtt: peer.link.direct_rtt() },
         Verdict::Relayed(because) => Path::Relayed { because },
     }
 }

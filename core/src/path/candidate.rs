@@ -52,6 +52,9 @@ pub(crate) fn is_local(ip: IpAddr) -> bool {
     }
 }
 
+/// Datagrams that may be saved up to be answered: those of one flight, not of a minute.
+const MAX_CREDIT: u32 = 4;
+
 /// Who named a candidate; in the order in which they are probed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Origin {
@@ -79,6 +82,10 @@ pub(super) struct Candidate {
     pub(super) rtt: Option<Duration>,
     /// `rtt` is of an earlier round.
     rtt_is_old: bool,
+    /// It answered a challenge once: whoever is there is the peer, or was.
+    proven: bool,
+    /// Datagrams that came from there and were not answered by one yet.
+    credit: u32,
     began: Instant,
     interval: Duration,
     last_sent: Option<Instant>,
@@ -97,6 +104,8 @@ impl Candidate {
             heard: None,
             rtt: None,
             rtt_is_old: false,
+            proven: false,
+            credit: 0,
             began: now,
             interval: FAST_INTERVAL,
             last_sent: None,
@@ -129,6 +138,23 @@ impl Candidate {
         self.interval
     }
 
+    /// An authenticated packet came from there.
+    pub(super) fn hear(&mut self, now: Instant) {
+        self.heard = Some(now);
+        self.credit = (self.credit + 1).min(MAX_CREDIT);
+    }
+
+    /// Whether a datagram may go there. A source that only the peer vouches for, by a packet whose address it may have
+    /// forged, gets no more datagrams than came from it until it has proven that it is the peer.
+    pub(super) fn affords(&self) -> bool {
+        self.origin == Origin::Given || self.proven || self.credit > 0
+    }
+
+    /// Notes a datagram that goes there.
+    pub(super) fn spend(&mut self) {
+        self.credit = self.credit.saturating_sub(1);
+    }
+
     /// Notes a challenge, and that the next one is due after `pause` if its schedule is not over then.
     pub(super) fn sent(&mut self, now: Instant, token: u64, pause: Duration) {
         // Later than now, even at the end of time: that is no earlier than any schedule's end.
@@ -145,7 +171,7 @@ impl Candidate {
         }
     }
 
-    /// The peer just challenged from there, so now is a good time, unless it is proven or was challenged just now.
+    /// The peer just sent from there, so now is a good time, unless it is proven or was challenged just now.
     pub(super) fn trigger(&mut self, now: Instant) {
         if self.rtt.is_none() {
             let soonest = self.last_sent.map_or(now, |last| now.max(last + FAST_INTERVAL));
@@ -160,6 +186,7 @@ impl Candidate {
         if sample > TOKEN_LIFE {
             return None;
         }
+        self.proven = true;
         let best = match self.rtt {
             Some(rtt) if !self.rtt_is_old => rtt.min(sample),
             _ => sample,

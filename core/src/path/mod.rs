@@ -13,7 +13,8 @@
 //! **Candidates** are what [`Punch::start`] names (the server vouches for those: addresses that it observed, and local
 //! ones between ends behind one address) and peer-reflexive ones: observed sources of authenticated packets (RFC 8445
 //! §7.3.1.3), without which only 21 of 81 NAT pairs open instead of 45. Nothing else is ever probed, so that a peer
-//! cannot aim us at a stranger, and addresses at which no single host can be ([`probeable`]) are refused.
+//! cannot aim us at a stranger; a source that has proven nothing yet gets no more datagrams than came from it, since the
+//! peer may have forged it; and addresses at which no single host can be ([`probeable`]) are refused.
 //!
 //! **A round** challenges every candidate at once and then every [`FAST_INTERVAL`] for [`FAST_FOR`], then ever more
 //! slowly until [`ROUND`] is over; it stops as soon as both directions were proven since it began. A challenge that
@@ -273,12 +274,14 @@ impl Punch {
         if let Some(Response { over, token }) = self.responses.pop_front() {
             self.stats.responses = self.stats.responses.wrapping_add(1);
             let challenge = match over {
+                Over::Direct(to) if !self.spend(to) => return self.poll(now),
                 Over::Direct(to) => self.challenge_due_at(now, |c| c.address == to).map(|(_, token)| token),
                 Over::Relay => None,
             };
             return Some(Probe { over, challenge, response: Some(token) });
         }
-        let (to, token) = self.challenge_due_at(now, |_| true)?;
+        let (to, token) = self.challenge_due_at(now, Candidate::affords)?;
+        self.spend(to);
         Some(Probe { over: Over::Direct(to), challenge: Some(token), response: None })
     }
 
@@ -288,12 +291,6 @@ impl Punch {
             return;
         }
         self.hear(now, from);
-        let settled = self.phase == Phase::Settled;
-        if let Some(known) = self.candidates.iter_mut().find(|c| c.address == from)
-            && !settled
-        {
-            known.trigger(now);
-        }
         if probeable(from).is_ok() {
             self.queue(Over::Direct(from), token);
         }
@@ -379,7 +376,7 @@ impl Punch {
             }
             Verdict::Relayed(_) => None,
         };
-        self.candidates.iter().filter_map(|c| c.due).chain(phase).chain(silence).min()
+        self.candidates.iter().filter(|c| c.affords()).filter_map(|c| c.due).chain(phase).chain(silence).min()
     }
 
     /// The verdict as of the last call.
@@ -492,7 +489,10 @@ impl Punch {
     fn hear(&mut self, now: Instant, from: SocketAddr) {
         self.last_inbound = Some(now);
         if let Some(known) = self.candidates.iter_mut().find(|c| c.address == from) {
-            known.heard = Some(now);
+            known.hear(now);
+            if self.phase != Phase::Settled {
+                known.trigger(now);
+            }
             return;
         }
         if probeable(from).is_err() {
@@ -504,7 +504,7 @@ impl Punch {
             return;
         }
         let mut candidate = Candidate::new(from, Origin::Reflexive, now);
-        candidate.heard = Some(now);
+        candidate.hear(now);
         self.candidates.push(candidate);
     }
 
@@ -542,6 +542,12 @@ impl Punch {
         let others = self.candidates.iter().enumerate();
         let others = others.filter(|(_, c)| c.origin == Origin::Reflexive && Some(c.address) != self.send);
         others.map(|(index, c)| (index, c.heard)).min_by_key(|&(_, heard)| heard)
+    }
+
+    /// Whether a datagram may go to `to`; if so, it counts as gone.
+    fn spend(&mut self, to: SocketAddr) -> bool {
+        let known = self.candidates.iter_mut().find(|c| c.address == to).filter(|c| c.affords());
+        known.map(Candidate::spend).is_some()
     }
 
     fn queue(&mut self, over: Over, token: u64) {

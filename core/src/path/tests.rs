@@ -106,7 +106,8 @@ fn no_round_exceeds_its_budget_with_every_list_full() {
         punch.on_packet(ms(0), at(port));
     }
     let (sent, _) = pass(&mut punch, ms(14_000));
-    assert_eq!(sent.len(), ROUND_BUDGET as usize);
+    assert!(sent.len() > 8 * 60 && sent.len() <= ROUND_BUDGET as usize, "{}", sent.len());
+    assert!((21..=24).all(|port| sent.iter().filter(|(_, to, _)| *to == at(port)).count() == 1));
     assert_eq!(punch.candidates.len(), MAX_GIVEN + MAX_REFLEXIVE);
     assert_eq!(punch.stats().crowded_out, 4 + 2);
 }
@@ -149,8 +150,28 @@ fn a_flood_of_challenges_leaves_16_responses_queued_the_newest() {
     assert_eq!(punch.stats().dropped_responses, 2_000_000 - 16);
     assert_eq!(punch.candidates.len(), 1 + MAX_REFLEXIVE);
     let answered: Vec<_> = probes(&mut punch, ms(1)).into_iter().filter_map(|p| p.response).collect();
-    assert_eq!(answered.len(), 16);
+    assert_eq!(answered.len(), 8, "over the relay; sources that are no candidates get nothing");
     assert!(answered.iter().all(|token| *token >= 1_000_000 - 8));
+}
+
+#[test]
+fn a_source_that_proves_nothing_gets_no_more_datagrams_than_came_from_it() {
+    let mut punch = punch();
+    punch.start(ms(0), &[at(1)]);
+    let (mut came, mut went) = (0, 0);
+    for n in 0..400u64 {
+        let now = ms(n * 25);
+        // The peer seals challenges whose source it forged: the victim's.
+        if n % 7 == 0 {
+            punch.on_challenge(now, at(9), n);
+            came += 1;
+        }
+        while let Some(probe) = punch.poll(now) {
+            went += u32::from(probe.over == Over::Direct(at(9)));
+            assert!(went <= came, "{went} datagrams for {came}");
+        }
+    }
+    assert_eq!(went, came, "each is answered");
 }
 
 #[test]
@@ -223,9 +244,9 @@ fn a_dead_hole_is_probed_anew_at_once_with_the_last_good_address_in_front() {
     assert_eq!(punch.send_address(), None);
     assert_eq!(events(&mut punch), [relayed(RelayReason::HoleClosed), PunchEvent::WantsRestart]);
     let sent = challenges(&mut punch, ms(60_000));
-    assert_eq!(sent.iter().map(|s| s.0).collect::<Vec<_>>(), [at(1), at(2)]);
+    assert_eq!(sent.iter().map(|s| s.0).collect::<Vec<_>>(), [at(1)], "the other proved nothing");
     let (later, told) = pass(&mut punch, ms(66_000));
-    assert!(later.len() > 100);
+    assert!(later.len() > 50);
     assert_eq!(told, [], "closed it stays, and one wish a round");
     punch.on_packet(ms(66_000), at(1));
     punch.on_response(ms(66_000), later[later.len() - 1].2);

@@ -57,6 +57,9 @@ pub(crate) const DIRECT: PathId = 1;
 /// Paths in use of the four that the wire reserves.
 const PATHS: usize = 2;
 
+/// Bytes of frames of every probe: a challenge and a response.
+const PROBE: usize = 18;
+
 /// Path events that wait to be polled; the oldest go first, as the later ones supersede them.
 const MAX_EVENTS: usize = 16;
 
@@ -368,8 +371,12 @@ impl Transport {
     ) -> u64 {
         self.advance(now);
         // Two frames of nine bytes: where they do not fit, the caller lent no packet.
+        let start = w.len();
         let _ = challenge.map(|token| frames::write_challenge(w, token));
         let _ = response.map(|token| frames::write_response(w, token));
+        // All probes are of one size, so that no answer to one is larger than it.
+        let missing = PROBE.saturating_sub(w.len() - start);
+        let _ = w.space(missing).map(|padding| padding.fill(0));
         self.take_number(path)
     }
 

@@ -29,8 +29,9 @@ const MAX_HELD: usize = 16;
 /// Unreliable messages that may be incomplete at once.
 const MAX_PARTIAL: usize = 4;
 /// Control messages, and their bytes, that may wait. They need no credit, since membership must not starve; the link
-/// takes them as they come, so a peer that fills this is no honest one.
-const MAX_CONTROL: u64 = 4096;
+/// takes them as they come, so a peer that fills this is no honest one. A sender minds only the bytes, overhead included,
+/// of which so many messages take all.
+const MAX_CONTROL: u64 = MAX_CONTROL_BYTES / flow::MESSAGE_OVERHEAD;
 pub(in crate::transport) const MAX_CONTROL_BYTES: u64 = 1 << 20;
 
 /// A slot of a message of which nothing arrived.
