@@ -30,6 +30,8 @@ use session::{Around, Session};
 pub(crate) use session::{most_ready, send_error, transport_config};
 use thiserror::Error;
 
+pub use crate::transport::{Overflow, PathStats};
+
 /// A client. See the module's text and [`Machine`].
 pub struct Client {
     config: ClientConfig,
@@ -135,6 +137,12 @@ pub struct PeerView {
     pub relay_rtt: Option<Duration>,
     /// Smoothed round-trip time of the direct path, if there is one.
     pub direct_rtt: Option<Duration>,
+    /// The way by the relay.
+    pub relay: PathStats,
+    /// The direct way.
+    pub direct: PathStats,
+    /// Unreliable messages that found no room.
+    pub dropped: Overflow,
     /// Whether the link's keys are forward secret already (one round trip after the pair was formed).
     pub forward_secret: bool,
 }

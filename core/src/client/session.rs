@@ -163,6 +163,9 @@ impl Session {
             path: path_of(p),
             relay_rtt: p.link.transport_ref().rtt(MAIN),
             direct_rtt: p.link.transport_ref().rtt(DIRECT),
+            relay: p.link.transport_ref().path_stats(MAIN),
+            direct: p.link.transport_ref().path_stats(DIRECT),
+            dropped: p.link.transport_ref().overflow(),
             forward_secret: p.link.protection().sending_generation() > 0,
         })
     }

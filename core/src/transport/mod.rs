@@ -18,7 +18,6 @@
 //! Any method may be called late, often, and in any order. After each call, [`Transport::take_ready`],
 //! [`Transport::poll_path_event`] and [`Transport::writable`] tell what it brought about.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
-#![allow(dead_code)]
 
 mod channels;
 mod congestion;
@@ -209,21 +208,26 @@ pub(crate) enum PathEvent {
     Dead(PathId),
 }
 
-/// Counts of one path, for diagnosis.
+/// One path of a link, for diagnosis.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct PathStats {
-    pub(crate) packets_sent: u64,
-    pub(crate) packets_lost: u64,
-    /// Bytes, packet overhead included.
-    pub(crate) in_flight: u64,
-    pub(crate) window: u64,
+pub struct PathStats {
+    /// Packets sent since the link began, probes included.
+    pub packets_sent: u64,
+    /// Packets taken for lost since the link began.
+    pub packets_lost: u64,
+    /// Bytes that wait for an acknowledgement, packet overhead included.
+    pub in_flight: u64,
+    /// Congestion window in bytes.
+    pub window: u64,
 }
 
-/// Unreliable messages dropped for want of room.
+/// Unreliable messages dropped for want of room, since the link began.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Overflow {
-    pub(crate) sending: u64,
-    pub(crate) receiving: u64,
+pub struct Overflow {
+    /// Before they were sent.
+    pub sending: u64,
+    /// Before the application took them.
+    pub receiving: u64,
 }
 
 #[derive(Debug, Default)]
@@ -278,6 +282,7 @@ impl Transport {
     // The application's side
 
     /// Bytes of one more reliable message that may be queued; control messages apart.
+    #[cfg(test)]
     pub(crate) fn room(&self) -> usize {
         self.out.room()
     }
@@ -520,12 +525,8 @@ impl Transport {
         self.path(path).map_or(rtt::MAX_PTO_BACKOFF, |path| path.rtt.pto(self.config.ack_delay))
     }
 
-    /// When a packet that was sent on the path was last newly acknowledged.
-    pub(crate) fn last_acked(&self, path: PathId) -> Option<Instant> {
-        self.path(path)?.last_acked
-    }
-
     /// When a packet last arrived on the path.
+    #[cfg(test)]
     pub(crate) fn last_received(&self, path: PathId) -> Option<Instant> {
         self.path(path)?.last_received
     }

@@ -1,4 +1,4 @@
-//! The applications of a scenario: machines that wrap a [`Client`] or [`Server`], poll its events after each call, do
+//! The applications of a scenario: machines that wrap a [`Client`](posse_core::Client) or [`Server`](posse_core::Server), poll its events after each call, do
 //! what their part of the script says when it is time, and write down what happened.
 
 mod client;
