@@ -1,4 +1,4 @@
-//! A fuzzer's bytes as steps against a server or a client that has real sessions: see [`crate::stage`] for what must hold.
+//! A fuzzer's bytes as steps against a server or a client that has real sessions: see `crate::stage` for what must hold.
 //!
 //! The first byte is the setup. Then each step is an opcode and its operands, of fixed width or prefixed with their
 //! length, so that a step can be written by hand (see [`crate::seeds`]) and the committed inputs keep their meaning.

@@ -1,6 +1,6 @@
 //! A client: one link to the server, one to every peer, and what its application sees of the groups.
 //!
-//! It first logs in ([`login`]), then lives as a [`session`]. This file is the front door: every call is recorded by the
+//! It first logs in (`login`), then lives as a `session`. This file is the front door: every call is recorded by the
 //! tap, then handed to whichever of the two is current.
 
 mod login;

@@ -58,10 +58,10 @@ impl Default for GroupLimits {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[non_exhaustive]
 pub enum CreateGroupError {
-    /// There are as many groups as [`GroupLimits::groups`] allows.
+    /// There are as many groups as `GroupLimits::groups` allows.
     #[error("too many groups")]
     TooManyGroups,
-    /// More members than [`GroupLimits::members`] allows.
+    /// More members than `GroupLimits::members` allows.
     #[error("too many members, {max} are allowed")]
     TooManyMembers {
         /// The limit.
@@ -79,10 +79,10 @@ pub enum CreateGroupError {
     /// Listed twice.
     #[error("{0:?} is listed twice")]
     AlreadyMember(PeerId),
-    /// That client is in as many groups as [`GroupLimits::groups_of_member`] allows.
+    /// That client is in as many groups as `GroupLimits::groups_of_member` allows.
     #[error("{0:?} is in too many groups")]
     MemberInTooManyGroups(PeerId),
-    /// That client would have more peers than [`GroupLimits::peers_of_member`] allows.
+    /// That client would have more peers than `GroupLimits::peers_of_member` allows.
     #[error("{0:?} would have too many peers")]
     MemberHasTooManyPeers(PeerId),
 }
@@ -100,7 +100,7 @@ pub enum JoinError {
     /// It is in that group already.
     #[error("a member already")]
     AlreadyMember,
-    /// The group is as large as [`GroupLimits::members`] allows.
+    /// The group is as large as `GroupLimits::members` allows.
     #[error("the group is full, {max} members are allowed")]
     TooManyMembers {
         /// The limit.
@@ -112,10 +112,10 @@ pub enum JoinError {
         /// The limit, bytes.
         max: usize,
     },
-    /// The client is in as many groups as [`GroupLimits::groups_of_member`] allows.
+    /// The client is in as many groups as `GroupLimits::groups_of_member` allows.
     #[error("in too many groups")]
     TooManyGroups,
-    /// The newcomer or a member would have more peers than [`GroupLimits::peers_of_member`] allows.
+    /// The newcomer or a member would have more peers than `GroupLimits::peers_of_member` allows.
     #[error("{0:?} would have too many peers")]
     TooManyPeers(PeerId),
 }

@@ -1,6 +1,6 @@
 //! The server: sessions, groups, and the relay, put together.
 //!
-//! It is the only author of groups. A change of membership comes out of [`Groups`] as a list of effects in the order in
+//! It is the only author of groups. A change of membership comes out of `Groups` as a list of effects in the order in
 //! which they must be sent; this file carries them out: keys and relay routes for new pairs, control messages to members,
 //! events to the application. Relayed packets never touch a session: the forwarding plane admits them by route.
 
