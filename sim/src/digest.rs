@@ -96,6 +96,9 @@ impl Fields {
                 self.head(13, usize::from(blocked), u64::from(from.to_bits()) << 32 | u64::from(to.to_bits()));
             }
             Event::Unsendable { host, len } => self.head(14, host, len as u64),
+            Event::Paused { host, paused } => self.head(15, host, u64::from(paused)),
+            Event::ClockJumped { host, ahead } => self.head(16, host, ahead.cast_unsigned()),
+            Event::Moved { place, address } => self.place(17, place, u64::from(address.to_bits())),
         }
         &[]
     }

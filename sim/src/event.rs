@@ -46,11 +46,13 @@ pub enum DropReason {
     NoPort,
     /// Lost in a burst of losses.
     Burst,
+    /// The host is paused, and what has arrived meanwhile fills its receive buffer.
+    Buffer,
 }
 
 impl DropReason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Loss,
         Self::Queue,
         Self::TooBig,
@@ -64,6 +66,7 @@ impl DropReason {
         Self::Hairpin,
         Self::NoPort,
         Self::Burst,
+        Self::Buffer,
     ];
 }
 
@@ -83,6 +86,7 @@ impl fmt::Display for DropReason {
             Self::Hairpin => "no hairpin",
             Self::NoPort => "no port left",
             Self::Burst => "lost in a burst",
+            Self::Buffer => "receive buffer full",
         })
     }
 }
@@ -227,6 +231,27 @@ pub enum Event<'a> {
         /// Whether it is blocked now.
         blocked: bool,
     },
+    /// A host was paused or goes on.
+    Paused {
+        /// Which host.
+        host: usize,
+        /// Whether it is paused now.
+        paused: bool,
+    },
+    /// A host's clock jumped.
+    ClockJumped {
+        /// Which host.
+        host: usize,
+        /// Nanoseconds that it is ahead of the world's from now on; behind if negative.
+        ahead: i64,
+    },
+    /// A host or NAT has another address.
+    Moved {
+        /// Which.
+        place: Place,
+        /// The address.
+        address: Ipv4Addr,
+    },
 }
 
 impl<'a> Event<'a> {
@@ -247,7 +272,10 @@ impl<'a> Event<'a> {
             | Self::SocketOpened { .. }
             | Self::LinkChanged { .. }
             | Self::Rebooted { .. }
-            | Self::Blocked { .. } => None,
+            | Self::Blocked { .. }
+            | Self::Paused { .. }
+            | Self::ClockJumped { .. }
+            | Self::Moved { .. } => None,
         }
     }
 
@@ -277,6 +305,9 @@ impl<'a> Event<'a> {
             Self::LinkChanged { place, cut } => Event::LinkChanged { place, cut },
             Self::Rebooted { net } => Event::Rebooted { net },
             Self::Blocked { from, to, blocked } => Event::Blocked { from, to, blocked },
+            Self::Paused { host, paused } => Event::Paused { host, paused },
+            Self::ClockJumped { host, ahead } => Event::ClockJumped { host, ahead },
+            Self::Moved { place, address } => Event::Moved { place, address },
         }
     }
 }

@@ -250,6 +250,24 @@ pub(crate) enum Fate {
     },
 }
 
+/// How the rest of a queue leaves when the rate changes: in proportion.
+#[derive(Clone, Copy)]
+pub(crate) struct Retiming {
+    now: u64,
+    before: u64,
+    after: Option<u64>,
+}
+
+impl Retiming {
+    /// When a packet has left that would have at `sent`.
+    pub(crate) fn moved(self, sent: u64) -> u64 {
+        let Some(after) = self.after else { return sent.min(self.now) };
+        let left = u128::from(sent.saturating_sub(self.now));
+        let takes = left * u128::from(self.before.max(1)) / u128::from(after.max(1));
+        sent.min(self.now).saturating_add(u64::try_from(takes).unwrap_or(u64::MAX))
+    }
+}
+
 /// One direction of a link at work.
 pub(crate) struct Wire {
     config: Direction,
@@ -274,12 +292,34 @@ impl Wire {
         self.config
     }
 
-    /// From now on; what is under way stays so, and in order.
-    pub(crate) fn set_config(&mut self, config: Direction) {
-        if config.rate != self.config.rate {
-            self.remainder = 0;
+    /// From now on. What is under way stays so, and in order, but what waits for the rate leaves at the new one: `Some` says
+    /// how its arrivals move.
+    pub(crate) fn set_config(&mut self, now: Instant, config: Direction) -> Option<Retiming> {
+        let before = std::mem::replace(&mut self.config, config).rate;
+        if config.rate == before {
+            return None;
         }
-        self.config = config;
+        self.remainder = 0;
+        let retiming = Retiming { now: now.0, before: before?, after: config.rate };
+        (self.busy_until > now.0).then(|| {
+            self.busy_until = retiming.moved(self.busy_until);
+            retiming
+        })
+    }
+
+    /// When the packet that was put on it last has left, or had it not been lost would have.
+    pub(crate) fn sent(&self, now: Instant) -> u64 {
+        if self.config.rate.is_some() { self.busy_until } else { now.0 }
+    }
+
+    /// Whether a packet that arrives at `at` arrives in order, so that none behind it may overtake it.
+    pub(crate) fn in_order(&self, at: Instant) -> bool {
+        at.0 == self.last_arrival
+    }
+
+    /// The last packet in order arrives at another time.
+    pub(crate) fn set_last_arrival(&mut self, at: Instant) {
+        self.last_arrival = at.0;
     }
 
     /// Decides over the next packet, of `payload` bytes. Draws its block whatever happens to it.

@@ -6,7 +6,7 @@
 
 use crate::digest::Digest;
 use crate::event::{Counters, DropReason, Event, Observer, PacketView, Place};
-use crate::link::{Direction, Fate, Link, Wire};
+use crate::link::{Fate, Link, Retiming, Wire};
 use crate::nat::{Nat, NatBox, Outbound};
 use crate::queue::{Due, Queue};
 use posse_core::{Ecn, Instant};
@@ -59,12 +59,15 @@ pub(crate) struct Packet {
     pub(crate) to: SocketAddrV4,
     pub(crate) ecn: Ecn,
     hops: u8,
+    /// When it left, or leaves, the queue of the wire that it is on, in ns; and whether it arrives in order.
+    sent: u64,
+    in_order: bool,
     pub(crate) bytes: Vec<u8>,
 }
 
 impl Packet {
     pub(crate) fn view(&self) -> PacketView<'_> {
-        let Self { id, from, to, ecn, hops, ref bytes } = *self;
+        let Self { id, from, to, ecn, hops, ref bytes, .. } = *self;
         PacketView { id, from, to, ecn, hops, bytes }
     }
 }
@@ -74,13 +77,15 @@ impl Packet {
 struct Attachment {
     place: Place,
     on: usize,
+    /// Nobody is there any more.
+    gone: bool,
 }
 
 struct NetState {
     /// The address of the first attachment.
     first: u32,
-    /// Attachments in the order of their addresses.
-    attached: Vec<usize>,
+    /// Attachments in the order of their addresses; none where the address was given up.
+    attached: Vec<Option<usize>>,
     /// The way out; none from the internet.
     gateway: Option<Gateway>,
 }
@@ -155,15 +160,33 @@ impl Network {
 
     fn attach(&mut self, on: Net, place: Place, link: Link) -> (usize, Ipv4Addr) {
         let attachment = self.attachments.len();
-        self.attachments.push(Attachment { place, on: on.0 });
+        self.attachments.push(Attachment { place, on: on.0, gone: false });
         for direction in [link.up, link.down] {
             self.wires.push(Wire::new(self.seed, self.wires.len() as u64, direction));
         }
+        (attachment, self.claim(on, attachment).expect("a private network has 65,533 addresses"))
+    }
+
+    /// An address for what is attached to `on`; one that was given up only if no other is left.
+    fn claim(&mut self, on: Net, attachment: usize) -> Option<Ipv4Addr> {
         let net = &mut self.nets[on.0];
-        assert!(on == Net::INTERNET || net.attached.len() < PRIVATE_HOSTS, "a private network has 65,533 addresses");
-        let address = Ipv4Addr::from_bits(net.first + net.attached.len() as u32);
-        net.attached.push(attachment);
-        (attachment, address)
+        let index = if on == Net::INTERNET || net.attached.len() < PRIVATE_HOSTS {
+            net.attached.push(None);
+            net.attached.len() - 1
+        } else {
+            net.attached.iter().position(Option::is_none)?
+        };
+        net.attached[index] = Some(attachment);
+        Some(Ipv4Addr::from_bits(net.first + index as u32))
+    }
+
+    /// `address` on `on` is nobody's any more.
+    fn give_up(&mut self, on: usize, address: Ipv4Addr) {
+        let net = &mut self.nets[on];
+        let index = address.to_bits().checked_sub(net.first).map(|index| index as usize);
+        if let Some(slot) = index.and_then(|index| net.attached.get_mut(index)) {
+            *slot = None;
+        }
     }
 
     /// The address under which the internet sees what `net` sends; none for the internet itself.
@@ -196,9 +219,10 @@ impl Network {
     /// A packet comes out of a wire. If that is at a host, the caller delivers it: `Some` is the host.
     pub(crate) fn arrive(&mut self, now: Instant, wire: u32, slot: u32) -> Option<usize> {
         let attachment = &self.attachments[wire as usize / 2];
-        let (place, on) = (attachment.place, attachment.on);
+        let Attachment { place, on, gone } = *attachment;
         match place {
             _ if wire.is_multiple_of(2) => self.route(now, on, slot),
+            _ if gone => self.drop(now, place, DropReason::NoRoute, slot),
             Place::Host(host) => return Some(host),
             Place::Net(net) => self.enter(now, net, slot),
         }
@@ -306,7 +330,7 @@ impl Network {
     fn find(&self, net: usize, address: Ipv4Addr) -> Option<usize> {
         let net = &self.nets[net];
         let index = address.to_bits().checked_sub(net.first)?;
-        net.attached.get(index as usize).copied()
+        net.attached.get(index as usize).copied().flatten()
     }
 
     /// Puts a packet on a wire.
@@ -315,6 +339,8 @@ impl Network {
         match self.wires[wire].pass(now, self.packets[slot as usize].bytes.len()) {
             Fate::Dropped(why) => self.drop(now, place, why, slot),
             Fate::Arrives { at, flipped, copy } => {
+                let packet = &mut self.packets[slot as usize];
+                (packet.sent, packet.in_order) = (self.wires[wire].sent(now), self.wires[wire].in_order(at));
                 let copy = copy.map(|at| (at, self.copy(now, place, slot)));
                 if let Some(bit) = flipped {
                     let packet = &mut self.packets[slot as usize];
@@ -333,10 +359,11 @@ impl Network {
     /// A second packet like the one in `slot`.
     fn copy(&mut self, now: Instant, place: Place, slot: u32) -> u32 {
         let original = &mut self.packets[slot as usize];
-        let (id, from, to, ecn, hops) = (original.id, original.from, original.to, original.ecn, original.hops);
+        let Packet { id, from, to, ecn, hops, sent, .. } = *original;
         let bytes = std::mem::take(&mut original.bytes);
         let copy = self.packet(from, to, ecn, hops, &bytes);
         self.packets[slot as usize].bytes = bytes;
+        self.packets[copy as usize].sent = sent;
         let packet = self.packets[copy as usize].view();
         self.log.event(now, &Event::Duplicated { place, original: id, packet });
         copy
@@ -347,14 +374,14 @@ impl Network {
         let id = self.next_id;
         self.next_id += 1;
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.packets.push(Packet { id, from, to, ecn, hops, bytes: Vec::new() });
+            self.packets.push(Packet { id, from, to, ecn, hops, sent: 0, in_order: false, bytes: Vec::new() });
             (self.packets.len() - 1) as u32
         });
         let packet = &mut self.packets[slot as usize];
         let mut memory = std::mem::take(&mut packet.bytes);
         memory.clear();
         memory.extend_from_slice(bytes);
-        *packet = Packet { id, from, to, ecn, hops, bytes: memory };
+        *packet = Packet { id, from, to, ecn, hops, sent: 0, in_order: false, bytes: memory };
         slot
     }
 }
@@ -368,10 +395,32 @@ impl Network {
     }
 
     pub(crate) fn set_link(&mut self, now: Instant, place: Place, link: Link) {
-        self.change(now, place, |wire, down| {
-            let direction: Direction = if down { link.down } else { link.up };
-            wire.set_config(direction);
+        let Some(up) = self.wires_of(place) else { return };
+        for (wire, direction) in [(up, link.up), (up + 1, link.down)] {
+            if let Some(retiming) = self.wires[wire].set_config(now, direction) {
+                self.retime(wire, retiming);
+            }
+        }
+        self.changed(now, place);
+    }
+
+    /// What waits for a wire's rate leaves at another, and so arrives at another time, in the same order.
+    fn retime(&mut self, wire: usize, retiming: Retiming) {
+        let Self { queue, packets, wires, .. } = self;
+        let mut last = None;
+        queue.move_arrivals(wire as u32, |at, slot| {
+            let packet = &mut packets[slot as usize];
+            let sent = retiming.moved(packet.sent);
+            let moved = Instant(at.0.saturating_sub(packet.sent).saturating_add(sent));
+            packet.sent = sent;
+            if !packet.in_order {
+                return moved;
+            }
+            *last.insert(moved.max(last.unwrap_or(moved)))
         });
+        if let Some(last) = last {
+            wires[wire].set_last_arrival(last);
+        }
     }
 
     /// Cuts or heals each direction: `Some(true)` cuts, `None` leaves as is.
@@ -387,13 +436,18 @@ impl Network {
         let Some(up) = self.wires_of(place) else { return };
         change(&mut self.wires[up], false);
         change(&mut self.wires[up + 1], true);
+        self.changed(now, place);
+    }
+
+    fn changed(&mut self, now: Instant, place: Place) {
+        let Some(up) = self.wires_of(place) else { return };
         let cut = (self.wires[up].cut, self.wires[up + 1].cut);
         self.log.event(now, &Event::LinkChanged { place, cut });
     }
 
     fn wires_of(&self, place: Place) -> Option<usize> {
         match place {
-            Place::Host(_) => self.attachments.iter().position(|a| a.place == place).map(|n| n * 2),
+            Place::Host(_) => self.attachments.iter().position(|a| a.place == place && !a.gone).map(|n| n * 2),
             Place::Net(net) => self.nets[net].gateway.as_ref().map(|g| g.attachment * 2),
         }
     }
@@ -413,6 +467,41 @@ impl Network {
             gateway.nat.reboot();
             self.log.event(now, &Event::Rebooted { net: net.0 });
         }
+    }
+
+    /// The same, and the NAT has another outside address. Its old one if there is no other.
+    pub(crate) fn reboot_elsewhere(&mut self, now: Instant, net: Net) {
+        let Some(gateway) = &self.nets[net.0].gateway else { return };
+        let (attachment, old) = (gateway.attachment, gateway.nat.outside());
+        let on = self.attachments[attachment].on;
+        let address = self.claim(Net(on), attachment);
+        if address.is_some() {
+            self.give_up(on, old);
+        }
+        let address = address.unwrap_or(old);
+        if let Some(gateway) = &mut self.nets[net.0].gateway {
+            gateway.nat.reboot_as(address);
+        }
+        self.log.event(now, &Event::Rebooted { net: net.0 });
+        self.log.event(now, &Event::Moved { place: Place::Net(net.0), address });
+    }
+
+    /// A host leaves its attachment for a new one. What is under way to it is lost, what comes from it is not.
+    pub(crate) fn move_host(
+        &mut self,
+        now: Instant,
+        from: (usize, Ipv4Addr),
+        on: Net,
+        link: Link,
+    ) -> (usize, Ipv4Addr) {
+        let (old, address) = from;
+        let place = self.attachments[old].place;
+        self.attachments[old].gone = true;
+        let outside = self.attachments[old].on;
+        let (attachment, new) = self.attach(on, place, link);
+        self.give_up(outside, address);
+        self.log.event(now, &Event::Moved { place, address: new });
+        (attachment, new)
     }
 
     pub(crate) fn nat_of(&self, net: Net) -> Option<&NatBox> {

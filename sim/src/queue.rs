@@ -27,6 +27,19 @@ impl Queue {
         self.ordinal += 1;
     }
 
+    /// Moves the arrivals from one wire. They are asked for in the order in which they would have happened.
+    pub(crate) fn move_arrivals(&mut self, on: u32, mut moved: impl FnMut(Instant, u32) -> Instant) {
+        // The latest first, as the heap is one of reversed times.
+        let mut all = std::mem::take(&mut self.heap).into_sorted_vec();
+        for Reverse((at, _, due)) in all.iter_mut().rev() {
+            match *due {
+                Due::Arrival { wire, packet } if wire == on => *at = moved(*at, packet),
+                _ => {}
+            }
+        }
+        self.heap = all.into();
+    }
+
     /// When the next event is due.
     pub(crate) fn next_at(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, ..))| *at)

@@ -7,6 +7,8 @@
 //! A machine whose wake-up stays due although it was woken, time and again at one instant and with nothing to show for it,
 //! would stop the clock for good, as would one that sends without end. The world gives up on it and says [`Stuck::Busy`].
 
+mod faults;
+
 use crate::dice::{Label, stream};
 use crate::event::{Counters, DropReason, Event, Observer, Place};
 use crate::link::Link;
@@ -143,6 +145,14 @@ struct Host {
     next_port: u16,
     /// The earliest wake-up in the queue. Later ones there are stale.
     wake_at: Option<Instant>,
+    /// Its machine stands still; what arrived since waits, with its size.
+    paused: bool,
+    held: Vec<u32>,
+    held_bytes: usize,
+    /// It has another address and was not told yet.
+    news: bool,
+    /// Nanoseconds that its clock is ahead of the world's.
+    ahead: i64,
 }
 
 /// A simulated network with machines on it. See the module's text.
@@ -222,6 +232,11 @@ impl World {
             sockets: Vec::new(),
             next_port: FIRST_EXTRA_PORT,
             wake_at: None,
+            paused: false,
+            held: Vec::new(),
+            held_bytes: 0,
+            news: false,
+            ahead: 0,
         });
         self.start(host);
         Node { host, machine: PhantomData }
@@ -395,38 +410,33 @@ impl World {
     /// If `node` is another world's.
     pub fn act<M: Machine + 'static, R>(&mut self, node: Node<M>, act: impl FnOnce(&mut M, Instant) -> R) -> R {
         self.network.log.event(self.now, &Event::Acted { host: node.host });
+        let now = self.clock(node.host);
         let machine: &mut dyn Any = &mut *self.hosts[node.host].machine;
-        let result = act(machine.downcast_mut().expect("the node is of this world, which put an M there"), self.now);
+        let result = act(machine.downcast_mut().expect("the node is of this world, which put an M there"), now);
         self.settle(node.host);
         result
     }
 
-    /// The host crashes and comes back at once with a new machine at the same address: its state and its extra sockets
-    /// are gone, packets under way to it are not.
-    pub fn restart<M>(&mut self, node: Node<M>) {
-        let host = &mut self.hosts[node.host];
-        host.incarnation += 1;
-        host.sockets.clear();
-        let seed = machine_seed(self.seed, node.host, host.incarnation);
-        host.machine = (host.make)(self.now, main_address(host.address), seed);
-        self.start(node.host);
-    }
-
     /// Tells a new machine where it is.
     fn start(&mut self, host: usize) {
+        let now = self.clock(host);
         let Host { machine, address, incarnation, sockets, .. } = &mut self.hosts[host];
         self.network.log.event(self.now, &Event::Started { host, incarnation: *incarnation });
         sockets.push((SocketId::MAIN, MAIN_PORT));
         let opened = SocketInput::Opened { local: main_address(*address), max_segments: SEGMENTS };
         let interfaces = [IpAddr::V4(*address)];
-        machine.handle(self.now, Input::Socket(SocketId::MAIN, opened), &mut self.outbox);
+        machine.handle(now, Input::Socket(SocketId::MAIN, opened), &mut self.outbox);
         self.flush(host);
-        self.hosts[host].machine.handle(self.now, Input::Interfaces(&interfaces), &mut self.outbox);
+        self.hosts[host].machine.handle(now, Input::Interfaces(&interfaces), &mut self.outbox);
         self.settle(host);
     }
 
     /// Hands a packet to the machine that it arrived at.
     fn deliver(&mut self, host: usize, slot: u32) {
+        if self.hosts[host].paused {
+            return self.hold(host, slot);
+        }
+        let now = self.clock(host);
         let state = &mut self.hosts[host];
         let packet = self.network.packet_mut(slot);
         let Some(&(socket, _)) = state.sockets.iter().find(|(_, port)| *port == packet.to.port()) else {
@@ -443,7 +453,7 @@ impl World {
             stride: bytes.len(),
             bytes: &mut bytes,
         };
-        state.machine.handle(self.now, input, &mut self.outbox);
+        state.machine.handle(now, input, &mut self.outbox);
         self.network.packet_mut(slot).bytes = bytes;
         self.network.release(slot);
         self.settle(host);
@@ -452,10 +462,14 @@ impl World {
     /// Sends what a machine has to send, answers what it asks for and wakes it, until it waits for something that has
     /// yet to come.
     fn settle(&mut self, host: usize) {
+        if self.hosts[host].paused {
+            return;
+        }
+        let now = self.clock(host);
         let mut idle = 0;
         for _ in 0..TURNS {
             let mut progress = self.flush(host);
-            self.hosts[host].machine.transmit(self.now, &mut self.outbox);
+            self.hosts[host].machine.transmit(now, &mut self.outbox);
             progress |= self.flush(host);
             if let Some(request) = self.hosts[host].machine.request() {
                 self.answer(host, request);
@@ -466,18 +480,18 @@ impl World {
                 continue;
             }
             match self.hosts[host].machine.wake() {
-                Some((at, why)) if at <= self.now => {
+                Some((at, why)) if at <= now => {
                     idle += 1;
                     if idle > IDLE_WAKES {
                         return self.give_up(host, Some(why));
                     }
                     self.network.log.event(self.now, &Event::Woken { host, why });
-                    self.hosts[host].machine.handle(self.now, Input::Wake, &mut self.outbox);
+                    self.hosts[host].machine.handle(now, Input::Wake, &mut self.outbox);
                 }
                 wake => return self.schedule(host, wake.map(|(at, _)| at)),
             }
         }
-        let why = self.hosts[host].machine.wake().filter(|(at, _)| *at <= self.now).map(|(_, why)| why);
+        let why = self.hosts[host].machine.wake().filter(|(at, _)| *at <= now).map(|(_, why)| why);
         self.give_up(host, why);
     }
 
@@ -489,7 +503,9 @@ impl World {
     /// Sees to it that the host is looked at again at `at` at the latest. An earlier look is harmless, so a wake-up that
     /// moves later costs nothing.
     fn schedule(&mut self, host: usize, at: Option<Instant>) {
-        let wake_at = &mut self.hosts[host].wake_at;
+        let Host { wake_at, ahead, .. } = &mut self.hosts[host];
+        // By the world's clock; what is never stays so.
+        let at = at.filter(|at| *at < Instant::FAR).map(|at| Instant(at.0.saturating_sub_signed(*ahead)).max(self.now));
         if let Some(at) = at.filter(|at| *at < wake_at.unwrap_or(Instant::FAR)) {
             *wake_at = Some(at);
             self.network.queue.push(at, Due::Wake { host: host as u32 });
@@ -518,6 +534,7 @@ impl World {
 
     /// Answers a request as a driver would. There are sockets; there are no streams and no port mapping.
     fn answer(&mut self, host: usize, request: Request) {
+        let now = self.clock(host);
         let Host { machine, sockets, address, next_port, .. } = &mut self.hosts[host];
         let input = match request {
             Request::OpenSocket { id, .. } => {
@@ -541,65 +558,12 @@ impl World {
             Request::Close(id) => Input::Stream(id, StreamInput::Closed(StreamEnd::Finished)),
             Request::MapPort(socket) => Input::PortMapped { socket, external: None },
         };
-        machine.handle(self.now, input, &mut self.outbox);
-    }
-}
-
-/// What goes wrong while it runs.
-impl World {
-    /// Gives a host, or the NAT of a network, another link. Packets under way stay so.
-    pub fn set_link(&mut self, place: impl Into<Place>, link: Link) {
-        self.network.set_link(self.now, place.into(), link);
+        machine.handle(now, input, &mut self.outbox);
     }
 
-    /// Nothing passes the link of a host, or of the NAT of a network, until [`Self::heal`].
-    pub fn cut(&mut self, place: impl Into<Place>) {
-        self.network.set_cut(self.now, place.into(), Some(true), Some(true));
-    }
-
-    /// Nothing that is sent from there passes the link until [`Self::heal`].
-    pub fn cut_up(&mut self, place: impl Into<Place>) {
-        self.network.set_cut(self.now, place.into(), Some(true), None);
-    }
-
-    /// Nothing that is sent to there passes the link until [`Self::heal`].
-    pub fn cut_down(&mut self, place: impl Into<Place>) {
-        self.network.set_cut(self.now, place.into(), None, Some(true));
-    }
-
-    /// The link works again, both ways.
-    pub fn heal(&mut self, place: impl Into<Place>) {
-        self.network.set_cut(self.now, place.into(), Some(false), Some(false));
-    }
-
-    /// The internet carries nothing from one public address to another, until [`Self::unblock`]. One way only.
-    pub fn block(&mut self, from: Ipv4Addr, to: Ipv4Addr) {
-        self.network.set_blocked(self.now, from, to, true);
-    }
-
-    /// The internet carries packets from one address to the other again. One way only.
-    pub fn unblock(&mut self, from: Ipv4Addr, to: Ipv4Addr) {
-        self.network.set_blocked(self.now, from, to, false);
-    }
-
-    /// No packet passes the internet between these two hosts, either way, so that a direct path dies and a relay does
-    /// not. Hits whoever shares a public address with either.
-    pub fn block_between<A, B>(&mut self, a: Node<A>, b: Node<B>) {
-        let (a, b) = (self.public_ip(a), self.public_ip(b));
-        self.block(a, b);
-        self.block(b, a);
-    }
-
-    /// Undoes [`Self::block_between`].
-    pub fn unblock_between<A, B>(&mut self, a: Node<A>, b: Node<B>) {
-        let (a, b) = (self.public_ip(a), self.public_ip(b));
-        self.unblock(a, b);
-        self.unblock(b, a);
-    }
-
-    /// The NAT of a network loses its table and keeps its address.
-    pub fn reboot_nat(&mut self, net: Net) {
-        self.network.reboot(self.now, net);
+    /// What a host takes for now.
+    fn clock(&self, host: usize) -> Instant {
+        Instant(self.now.0.saturating_add_signed(self.hosts[host].ahead))
     }
 }
 

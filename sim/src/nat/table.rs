@@ -128,6 +128,12 @@ impl NatBox {
         self.ports.clear();
     }
 
+    /// The table is lost, and the address is another.
+    pub(crate) fn reboot_as(&mut self, outside: Ipv4Addr) {
+        self.reboot();
+        self.outside = outside;
+    }
+
     /// Takes the mapping of `key` away if its time is over.
     fn expire(&mut self, now: Instant, key: Key) {
         if let Some(entry) = self.mappings.get(&key).filter(|e| e.until <= now) {

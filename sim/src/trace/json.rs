@@ -63,6 +63,8 @@ struct EventObject<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     incarnation: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    ahead_ns: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     socket: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
@@ -117,6 +119,7 @@ fn drop_word(why: DropReason) -> &'static str {
         DropReason::Hairpin => "hairpin",
         DropReason::NoPort => "no-port",
         DropReason::Burst => "burst",
+        DropReason::Buffer => "buffer",
     }
 }
 
@@ -202,5 +205,10 @@ fn of_event<'a>(names: &'a Names<'_>, at: Instant, event: &Event<'_>) -> EventOb
             to: Some(to),
             ..named(Place::Net(0), if blocked { "blocked" } else { "unblocked" })
         },
+        Event::Paused { host, paused } => named(Place::Host(host), if paused { "paused" } else { "resumed" }),
+        Event::ClockJumped { host, ahead } => {
+            EventObject { ahead_ns: Some(ahead), ..named(Place::Host(host), "clock-jumped") }
+        }
+        Event::Moved { place, address } => EventObject { to: Some(address), ..named(place, "moved") },
     }
 }

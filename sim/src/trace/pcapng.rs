@@ -7,7 +7,7 @@
 //! place.
 
 use super::names::Names;
-use super::timeline::link;
+use super::timeline::{clock, link};
 use super::{Line, NoteKind, Trace, milliseconds};
 use crate::{DropReason, Event, PacketView, Place};
 use pcap_file::pcapng::PcapNgWriter;
@@ -134,6 +134,13 @@ impl<'a> Capture<'a> {
                 let word = if blocked { "nothing passes" } else { "packets pass again" };
                 self.remark(at, Place::Net(0), format!("{word} from {from} to {to}"));
             }
+            Event::Paused { host, paused } => {
+                self.remark(at, Place::Host(host), if paused { "paused" } else { "goes on" }.to_owned());
+            }
+            Event::ClockJumped { host, ahead } => {
+                self.remark(at, Place::Host(host), format!("its clock jumps: {}", clock(ahead)));
+            }
+            Event::Moved { place, address } => self.remark(at, place, format!("has the address {address} from now on")),
         }
     }
 

@@ -2,7 +2,9 @@
 
 use super::names::Names;
 use super::{Line, Note, Trace, milliseconds, packet_kind};
+use crate::scenario::written;
 use crate::{Event, PacketView, Place};
+use posse_core::Duration;
 use std::io;
 use std::net::SocketAddrV4;
 
@@ -34,7 +36,10 @@ impl Filter {
             | Event::Unsendable { .. }
             | Event::LinkChanged { .. }
             | Event::Rebooted { .. }
-            | Event::Blocked { .. } => true,
+            | Event::Blocked { .. }
+            | Event::Paused { .. }
+            | Event::ClockJumped { .. }
+            | Event::Moved { .. } => true,
         }
     }
 }
@@ -141,7 +146,16 @@ fn of_event(names: &Names<'_>, event: &Event<'_>) -> Row {
             ends: Some((names.address(from), names.address(to))),
             ..at(names, Place::Net(0), if blocked { "BLOCK" } else { "UNBLOCK" }, String::new())
         },
+        Event::Paused { host: i, paused } => host(i, if paused { "PAUSE" } else { "RESUME" }, String::new()),
+        Event::ClockJumped { host: i, ahead } => host(i, "CLOCK", clock(ahead)),
+        Event::Moved { place, address } => at(names, place, "ADDRESS", format!("is {address} from now on")),
     }
+}
+
+/// How a clock stands.
+pub(super) fn clock(ahead: i64) -> String {
+    let by = written(Duration::from_nanos(ahead.unsigned_abs()));
+    format!("{by} {} from now on", if ahead < 0 { "behind" } else { "ahead" })
 }
 
 /// How a link is now.
