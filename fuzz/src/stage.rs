@@ -9,6 +9,7 @@
 //! - a server sends an address that has shown no keys at most three times what came from there (RFC 9000 §8.1); a client
 //!   sends only to its server, to where an authentic packet came from, and to addresses that an authentic packet named.
 
+use crate::body::Body;
 use crate::flat::{Flat, TAG};
 use crate::memory;
 use posse_core::fuzzing::{self, Fact};
@@ -290,12 +291,11 @@ impl Stage {
         let Some((number, body)) = rest.get(9..).and_then(|r| r.split_at_checked(number_len)) else { return };
         if receiver == CLIENT {
             self.proven.insert(from);
-            for n in 0..4 {
-                let IpAddr::V6(ip) = stranger(n).ip() else { continue };
-                if body.windows(4).any(|w| w == &ip.octets()[12..]) {
-                    self.proven.insert(stranger(n));
-                }
-            }
+            let named = (0..8).map(address).chain((0..4).map(stranger)).filter(|addr| {
+                let candidate = Body::new().addresses(&[*addr]).0;
+                body.windows(candidate.len() - 1).any(|w| w == &candidate[1..])
+            });
+            self.proven.extend(named);
         }
         let low = number.iter().fold(0u32, |n, b| n << 8 | u32::from(*b));
         let at = match self.talks.iter().position(|t| t.cid == packet.cid && t.receiver == receiver) {
