@@ -59,8 +59,16 @@ impl Names<'_> {
                     Target::Group(group) => self.group(group),
                 }
             }
-            Action::Cut { link: LinkOf::Host(host), .. } => self.host(*host),
-            Action::Cut { link: LinkOf::Nat(nat), .. } | Action::Reboot { nat } => self.nat(*nat),
+            Action::Cut { link, .. } | Action::SetLink { of: link, .. } => match link {
+                LinkOf::Host(host) => self.host(*host),
+                LinkOf::Nat(nat) => self.nat(*nat),
+            },
+            Action::Reboot { nat, .. } => self.nat(*nat),
+            Action::Pause { host, .. } | Action::ClockJump { host, .. } | Action::Restart { host } => self.host(*host),
+            Action::Move { client, to, .. } => {
+                self.client(*client);
+                self.network(*to);
+            }
             Action::CutDirect { pair: (a, b), .. } => {
                 self.client(*a);
                 self.client(*b);
@@ -89,6 +97,7 @@ impl Names<'_> {
                 members.iter().for_each(|client| self.client(*client));
             }
             Expect::Delay { from, .. } => self.host(*from),
+            Expect::SessionEnds { client, .. } => self.client(*client),
             Expect::Delivery { .. } | Expect::Joins { .. } => {}
         }
     }

@@ -35,6 +35,7 @@ mod queue;
 pub mod record;
 pub mod scenario;
 pub mod trace;
+pub mod validate;
 mod world;
 
 pub use event::{Counters, DropReason, Event, Observer, PacketView, Place};

@@ -1,4 +1,4 @@
-//! The simulator's command line: `posse-sim demo`, `run FILE`, `matrix`, `swarm`.
+//! The simulator's command line: `posse-sim demo`, `run FILE`, `matrix`, `swarm`, `validate`.
 //!
 //! Exit codes: 0 if everything that was expected holds, 1 if not, 2 if the input is bad.
 

@@ -30,7 +30,7 @@ use thiserror::Error;
 /// Port of every host's main socket.
 pub const MAIN_PORT: u16 = 4000;
 /// Sockets that a machine asks for get ports from here on (RFC 6335 §6, dynamic ports).
-const FIRST_EXTRA_PORT: u16 = 49_152;
+pub(crate) const FIRST_EXTRA_PORT: u16 = 49_152;
 /// Extra sockets of one host at a time; birthday probing takes 256.
 const MAX_SOCKETS: usize = 1024;
 

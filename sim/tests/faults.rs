@@ -1,7 +1,5 @@
 //! Hosts that stand still, clocks that jump, addresses and links that change.
 
-#![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
-
 use posse_core::{Duration, Instant};
 use posse_sim::machines::{EchoClient, EchoServer};
 use posse_sim::{DropReason, Link, Nat, Net, Node, World};

@@ -245,6 +245,7 @@ impl<'a> Names<'a> {
                 ..base_of()
             },
             What::Refused(why) => Event { event: "refused", why: Some(why.clone()), ..base_of() },
+            What::Restarted => Event { event: "restarted", ..base_of() },
             What::Network(_) => Event { event: "network", ..base_of() },
         };
         Event { at_ns: base.at_ns, who: base.who, text: base.text, ..special }

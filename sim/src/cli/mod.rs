@@ -6,6 +6,7 @@ mod progress;
 mod swarm;
 mod text;
 mod traced;
+mod validate;
 mod words;
 
 use clap::{Parser, Subcommand};
@@ -68,6 +69,15 @@ enum Command {
         /// How often each of the 81 pairs is run, each time with another seed
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
         seeds: u64,
+        /// One JSON object a line (docs/json.md)
+        #[arg(long)]
+        json: bool,
+    },
+    /// Measure the simulated network against what it should be, figure by figure; exit 1 if one is out of its bound
+    Validate {
+        /// What is random follows from it
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
         /// One JSON object a line (docs/json.md)
         #[arg(long)]
         json: bool,
@@ -137,6 +147,7 @@ pub(crate) fn main() -> ExitCode {
             .and_then(|scenario| run(&scenario, seed, json, None, &mut out)),
         Command::Run { file, seed, json, trace } => run_file(&file, seed, json, &trace, &mut out),
         Command::Matrix { seeds, json } => matrix::run(seeds, json, &mut out),
+        Command::Validate { seed, json } => validate::run(seed, json, &mut out),
         Command::Swarm { scenarios, seed, show, json } => swarm::run(seed, scenarios, show, json, &mut out),
     };
     let done = done.and_then(|held| Ok(out.flush().map(|()| held)?));

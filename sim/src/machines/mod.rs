@@ -2,8 +2,10 @@
 //!
 //! [`Machine`]: posse_core::Machine
 
+mod classifier;
 mod echo;
 mod puncher;
 
+pub use classifier::{Classifier, Reflector};
 pub use echo::{EchoClient, EchoServer};
 pub use puncher::{Puncher, Rendezvous, Role};

@@ -153,7 +153,7 @@ fn put_together(entries: &[Entry]) -> BTreeMap<(ClientIndex, ClientIndex), Insta
         };
         let members = groups.entry(*group).or_default();
         for &newcomer in newcomers {
-            for &old in members.iter() {
+            for &old in members.iter().filter(|old| **old != newcomer) {
                 first.entry((old.min(newcomer), old.max(newcomer))).or_insert(entry.at);
             }
             members.insert(newcomer);
@@ -292,7 +292,7 @@ fn endings(entries: &[Entry], observer: Host, other: Host, scope: Target) -> Vec
                 theirs.remove(&group);
             }
             What::MemberLeft(group, member, _) if Host::Client(member) == other => _ = theirs.remove(&group),
-            What::Ended(_) => {
+            What::Ended(_) | What::Restarted => {
                 ends.push(entry.at);
                 mine.clear();
                 theirs.clear();

@@ -62,6 +62,8 @@ pub enum What {
     },
     /// The machine refused a call.
     Refused(String),
+    /// A host crashed and came back.
+    Restarted,
     /// The network changed.
     Network(String),
 }

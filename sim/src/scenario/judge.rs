@@ -4,8 +4,9 @@ use super::accounts::{Pair, PathStory, Stream};
 use super::journal::What;
 use super::run::Outcome;
 use super::units::written;
+use super::words::end;
 use super::{ClientIndex, Expect, GroupIndex, Host, Pairs, Scenario};
-use posse_core::{Duration, Instant, JoinOutcome, Path, RelayReason};
+use posse_core::{Duration, EndReason, Instant, JoinOutcome, Path, RelayReason};
 
 /// An expectation and what became of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,6 +79,7 @@ impl Judge<'_> {
             Expect::Members { group, members } => vec![self.members(*group, members)],
             Expect::Joins { ok } => vec![self.joins(*ok)],
             Expect::Delay { from, at_most } => vec![self.delay(*from, *at_most)],
+            Expect::SessionEnds { client, because, by } => vec![self.session_ends(*client, *because, *by)],
         }
     }
 
@@ -240,6 +242,20 @@ impl Judge<'_> {
         let expected = format!("messages of {} arrive within {}", self.scenario.host_name(from), written(at_most));
         let found = slowest.map_or("none arrived".to_owned(), |d| format!("the slowest took {}", written(d)));
         verdict(expected, found, slowest.is_some_and(|d| d <= at_most))
+    }
+
+    fn session_ends(&self, client: ClientIndex, because: EndReason, by: Option<Duration>) -> Verdict {
+        let ends = |what: &What| if let What::Ended(why) = what { Some(*why) } else { None };
+        let theirs = self.outcome.timeline.iter().filter(|entry| entry.who == Some(Host::Client(client)));
+        let first = theirs.filter_map(|entry| ends(&entry.what).map(|why| (entry.at, why))).next();
+        let mut expected = format!("session of {} ends: {}", self.name(client), end(because));
+        if let Some(by) = by {
+            expected += &format!(", by {}", written(by));
+        }
+        let found = first
+            .map_or("never".to_owned(), |(at, why)| format!("at {}: {}", written(at.since(Instant::ZERO)), end(why)));
+        let in_time = |at: Instant| by.is_none_or(|by| at <= Instant::ZERO + by);
+        verdict(expected, found, first.is_some_and(|(at, why)| why == because && in_time(at)))
     }
 
     fn first_bound(&self, from: Host, to: Host) -> Option<(Instant, Duration)> {

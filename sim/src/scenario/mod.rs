@@ -23,7 +23,7 @@ pub use units::written;
 pub use write::Unwritable;
 
 use crate::{Link, Nat};
-use posse_core::{Channel, Duration, RelayReason};
+use posse_core::{Channel, Duration, EndReason, RelayReason};
 
 /// Index of a NAT in [`Scenario::nats`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -171,7 +171,65 @@ pub enum Action {
     Reboot {
         /// Which.
         nat: NatIndex,
+        /// Whether it comes back with another outside address.
+        new_address: bool,
     },
+    /// A host's machine stands still for a while, then gets at once what has arrived.
+    Pause {
+        /// Which.
+        host: Host,
+        /// How long.
+        lasts: Duration,
+    },
+    /// A host's clock jumps and runs on from there.
+    ClockJump {
+        /// Which.
+        host: Host,
+        /// How far.
+        by: ClockJump,
+    },
+    /// A host crashes and comes back at once: a client logs in again, the server knows nobody. What its application has
+    /// yet to do and what it wrote down stay.
+    Restart {
+        /// Which.
+        host: Host,
+    },
+    /// A link is another from now on.
+    SetLink {
+        /// Whose.
+        of: LinkOf,
+        /// What it is then.
+        link: Link,
+    },
+    /// A client changes to another network, or gets another address on its own.
+    Move {
+        /// Which.
+        client: ClientIndex,
+        /// Where to.
+        to: Network,
+        /// Its link to there.
+        link: Link,
+    },
+}
+
+/// How far a clock jumps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClockJump {
+    /// Ahead.
+    Forward(Duration),
+    /// Back; not below 0.
+    Backward(Duration),
+}
+
+impl ClockJump {
+    /// Nanoseconds ahead.
+    fn nanos(self) -> i64 {
+        let saturating = |d: Duration| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX);
+        match self {
+            Self::Forward(by) => saturating(by),
+            Self::Backward(by) => -saturating(by),
+        }
+    }
 }
 
 /// Messages that somebody sends.
@@ -301,6 +359,15 @@ pub enum Expect {
         from: Host,
         /// At most.
         at_most: Duration,
+    },
+    /// A client's session ended, for the reason given.
+    SessionEnds {
+        /// Whose.
+        client: ClientIndex,
+        /// Why, as the client was told.
+        because: EndReason,
+        /// By then, counted from the start.
+        by: Option<Duration>,
     },
 }
 

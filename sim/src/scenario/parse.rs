@@ -2,11 +2,11 @@
 
 use super::read::{BadScenario, Fields, Named, Source, Value, suggest};
 use super::{
-    Action, ClientIndex, ClientSpec, Expect, Expectation, GroupIndex, Host, LinkOf, NatIndex, NatSpec, Network, Pairs,
-    Scenario, Sending, Step, Target,
+    Action, ClientIndex, ClientSpec, ClockJump, Expect, Expectation, GroupIndex, Host, LinkOf, NatIndex, NatSpec,
+    Network, Pairs, Scenario, Sending, Step, Target,
 };
 use crate::{Allocation, Bursts, Chance, Direction, Filtering, Link, Mapping, Nat};
-use posse_core::{Channel, Duration, RelayReason};
+use posse_core::{Channel, Duration, EndReason, RelayReason};
 use toml::de::DeTable;
 
 /// What the server is called in a file.
@@ -21,6 +21,8 @@ const MAX_NAME: usize = 24;
 
 /// What `mapping` and `filtering` take.
 const BEHAVIOURS: &str = "`endpoint-independent`, `address-dependent` or `address-and-port-dependent`";
+/// What names a link's owner.
+const WHOSE: &str = "whose link: a client's, a NAT's or the server's name";
 /// Bytes a message unless a file says otherwise.
 const DEFAULT_SIZE: usize = 64;
 /// How long a packet that is reordered is held back unless a file says otherwise.
@@ -257,6 +259,7 @@ impl<'a> Names<'a> {
     fn action(&self, kind: Doing, f: &Fields<'a>) -> Parsed<Action> {
         let group = || self.group(&f.require("group", "a group's name")?);
         let client = || self.client(&f.require("client", "a client's name")?);
+        let host = || self.host(&f.require("host", "a client's name, or `server`")?);
         let message = || f.get("message").map_or(Ok(String::new()), |v| v.string().map(str::to_owned));
         let lasts = || f.get("lasts").map(|v| v.positive_duration()).transpose();
         Ok(match kind {
@@ -270,24 +273,49 @@ impl<'a> Names<'a> {
             Doing::Disconnect => Action::Disconnect { client: client()? },
             Doing::Logout => Action::Logout { client: client()? },
             Doing::Send => Action::Send(self.sending(f)?),
-            Doing::Cut => {
-                let value = f.require("link", "whose link: a client's, a NAT's or the server's name")?;
-                let names: Vec<_> = self.nats.iter().chain(&self.clients).copied().collect();
-                let link = match value.string()? {
-                    SERVER => LinkOf::Host(Host::Server),
-                    name if self.nats.contains(&name) => LinkOf::Nat(self.nat(&value)?),
-                    _ => {
-                        find(&value, "client or NAT", &names)?;
-                        LinkOf::Host(Host::Client(self.client(&value)?))
-                    }
-                };
-                Action::Cut { link, lasts: lasts()? }
-            }
+            Doing::Cut => Action::Cut { link: self.link_of(&f.require("link", WHOSE)?)?, lasts: lasts()? },
             Doing::CutDirect => {
                 Action::CutDirect { pair: self.pair(&f.require("pair", "two clients")?)?, lasts: lasts()? }
             }
-            Doing::Reboot => Action::Reboot { nat: self.nat(&f.require("nat", "a NAT's name")?)? },
+            Doing::Reboot => Action::Reboot {
+                nat: self.nat(&f.require("nat", "a NAT's name")?)?,
+                new_address: f.get("new-address").map_or(Ok(false), |v| v.boolean())?,
+            },
+            Doing::Pause => {
+                let lasts = f.require("lasts", "how long, such as \"3s\"")?.positive_duration()?;
+                Action::Pause { host: host()?, lasts }
+            }
+            Doing::ClockJump => {
+                let by = match (f.get("forward"), f.get("backward")) {
+                    (Some(by), None) => ClockJump::Forward(by.positive_duration()?),
+                    (None, Some(by)) => ClockJump::Backward(by.positive_duration()?),
+                    (Some(_), Some(v)) => return Err(v.error("expected either `forward` or `backward`")),
+                    (None, None) => {
+                        let by = f.require("forward", "how far, such as \"5s\"; or `backward`")?;
+                        ClockJump::Forward(by.positive_duration()?)
+                    }
+                };
+                Action::ClockJump { host: host()?, by }
+            }
+            Doing::Restart => Action::Restart { host: host()? },
+            Doing::SetLink => {
+                f.require("link", "the new link: a link's name, or a table")?;
+                Action::SetLink { of: self.link_of(&f.require("of", WHOSE)?)?, link: self.access(f)? }
+            }
+            Doing::Move => Action::Move { client: client()?, to: self.place(f)?, link: self.access(f)? },
         })
+    }
+
+    fn link_of(&self, value: &Value<'a>) -> Parsed<LinkOf> {
+        let names: Vec<_> = self.nats.iter().chain(&self.clients).copied().collect();
+        match value.string()? {
+            SERVER => Ok(LinkOf::Host(Host::Server)),
+            name if self.nats.contains(&name) => Ok(LinkOf::Nat(self.nat(value)?)),
+            _ => {
+                find(value, "client or NAT", &names)?;
+                Ok(LinkOf::Host(Host::Client(self.client(value)?)))
+            }
+        }
     }
 
     fn sending(&self, f: &Fields<'a>) -> Parsed<Sending> {
@@ -360,6 +388,11 @@ impl<'a> Names<'a> {
             Claim::Delay => Expect::Delay {
                 from: host("from", "who sends")?,
                 at_most: f.require("at-most", "a duration")?.positive_duration()?,
+            },
+            Claim::SessionEnds => Expect::SessionEnds {
+                client: self.client(&f.require("client", "whose session")?)?,
+                because: f.require("because", "why")?.word(&ENDS)?,
+                by: by()?,
             },
         })
     }
@@ -463,6 +496,13 @@ pub(super) const REASONS: [(&str, RelayReason); 6] = [
     ("forbidden", RelayReason::Forbidden),
 ];
 
+pub(super) const ENDS: [(&str, EndReason); 4] = [
+    ("local", EndReason::Local),
+    ("remote", EndReason::Remote),
+    ("timed-out", EndReason::TimedOut),
+    ("violation", EndReason::Violation),
+];
+
 /// What a step can do.
 #[derive(Clone, Copy)]
 enum Doing {
@@ -476,9 +516,14 @@ enum Doing {
     Cut,
     CutDirect,
     Reboot,
+    Pause,
+    ClockJump,
+    Restart,
+    SetLink,
+    Move,
 }
 
-const DOINGS: [(&str, Doing); 10] = [
+const DOINGS: [(&str, Doing); 15] = [
     ("create-group", Doing::CreateGroup),
     ("join", Doing::Join),
     ("leave", Doing::Leave),
@@ -489,6 +534,11 @@ const DOINGS: [(&str, Doing); 10] = [
     ("cut", Doing::Cut),
     ("cut-direct", Doing::CutDirect),
     ("reboot", Doing::Reboot),
+    ("pause", Doing::Pause),
+    ("clock-jump", Doing::ClockJump),
+    ("restart", Doing::Restart),
+    ("set-link", Doing::SetLink),
+    ("move", Doing::Move),
 ];
 
 impl Doing {
@@ -503,7 +553,12 @@ impl Doing {
             Self::Send => &["from", "to", "channel", "unreliable", "size"],
             Self::Cut => &["link", "lasts"],
             Self::CutDirect => &["pair", "lasts"],
-            Self::Reboot => &["nat"],
+            Self::Reboot => &["nat", "new-address"],
+            Self::Pause => &["host", "lasts"],
+            Self::ClockJump => &["host", "forward", "backward"],
+            Self::Restart => &["host"],
+            Self::SetLink => &["of", "link"],
+            Self::Move => &["client", "behind", "link"],
         }
     }
 }
@@ -519,9 +574,10 @@ enum Claim {
     Members,
     Joins,
     Delay,
+    SessionEnds,
 }
 
-const CLAIMS: [(&str, Claim); 8] = [
+const CLAIMS: [(&str, Claim); 9] = [
     ("direct", Claim::Direct),
     ("relayed", Claim::Relayed),
     ("delivery", Claim::Delivery),
@@ -530,6 +586,7 @@ const CLAIMS: [(&str, Claim); 8] = [
     ("members", Claim::Members),
     ("joins", Claim::Joins),
     ("delay", Claim::Delay),
+    ("session-ends", Claim::SessionEnds),
 ];
 
 impl Claim {
@@ -544,6 +601,7 @@ impl Claim {
             Self::Members => &["group", "are"],
             Self::Joins => &["ok"],
             Self::Delay => &["from", "at-most"],
+            Self::SessionEnds => &["client", "because", "by"],
         }
     }
 }

@@ -1,14 +1,16 @@
 //! A scenario at work: its hosts in a [`World`], its faults at their times, and what came of it all.
 
 use super::accounts::{self, Pair, Stream};
-use super::app::{ClientPart, Names, Ongoing, Order, SimClient, SimServer};
+use super::app::{ClientPart, Desk, Names, Ongoing, Order, ServerPart, SimClient, SimServer};
 use super::journal::{Entry, What};
 use super::judge::{self, Verdict};
-use super::{Action, ClientIndex, Host, LinkOf, NatIndex, Network, Scenario};
-use crate::{Counters, Net, Node, Observer, Place, Stuck, World};
+use super::{Action, ClientIndex, ClockJump, Host, LinkOf, NatIndex, Network, Scenario, written};
+use crate::{Counters, Link, Net, Node, Observer, Place, Stuck, World};
 use posse_core::config::{ClientConfig, ConfigError, ServerConfig};
 use posse_core::server::Server;
 use posse_core::{Duration, Instant, secure};
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// Any key and any application will do where nobody else listens.
 const SERVER_KEY: [u8; 32] = *b"the key of every simulated desk.";
@@ -21,6 +23,9 @@ pub struct Run {
     world: World,
     server: Node<SimServer>,
     clients: Vec<Node<SimClient>>,
+    /// What the next machine of the server, and of each client, has to do.
+    server_part: Part<ServerPart>,
+    client_parts: Vec<Part<ClientPart>>,
     nets: Vec<Net>,
     /// What is to go wrong, the next last.
     faults: Vec<(Instant, Fault)>,
@@ -28,12 +33,20 @@ pub struct Run {
     stuck: Option<Stuck>,
 }
 
-/// Something that happens to the network.
+/// Handed to a host's next machine when it starts.
+type Part<P> = Rc<RefCell<Option<P>>>;
+
+/// Something that happens to the network or its hosts.
 #[derive(Clone, Copy)]
 enum Fault {
     Cut(LinkOf, bool),
     CutDirect(ClientIndex, ClientIndex, bool),
-    Reboot(NatIndex),
+    Reboot(NatIndex, bool),
+    Pause(Host, bool),
+    ClockJump(Host, ClockJump),
+    Restart(Host),
+    SetLink(LinkOf, Link),
+    Move(ClientIndex, Network, Link),
 }
 
 /// What came of a run.
@@ -104,35 +117,51 @@ impl Run {
             world.set_name(net, &spec.name);
             nets.push(net);
         }
-        let (orders, ongoing) = (server_orders(scenario), ongoing(scenario, Host::Server));
-        let mut part = Some((orders, ongoing));
+        let desk = Desk::new(Host::Server, ongoing(scenario, Host::Server));
+        let server_part = part(ServerPart { orders: server_orders(scenario), waiting: Vec::new(), desk });
+        let its = Rc::clone(&server_part);
         let server_names = names.clone();
         Server::new(Instant::ZERO, ServerConfig::new(SERVER_KEY, APP, [0; 32]))?;
         let server = world.host(world.internet(), scenario.server, move |now, _, seed| {
             let config = ServerConfig { suites: secure::suites(true), ..ServerConfig::new(SERVER_KEY, APP, seed) };
             let server = Server::new(now, config).expect("the same configuration was just accepted");
-            let (orders, ongoing) = part.take().unwrap_or_default();
-            SimServer::new(server_names.clone(), server, orders, ongoing)
+            let part = its.take().expect("whoever starts it has put one there");
+            SimServer::new(server_names.clone(), server, part)
         });
         world.set_name(server, scenario.host_name(Host::Server));
         let address = world.addr(server);
-        let mut clients = Vec::new();
+        let (mut clients, mut client_parts) = (Vec::new(), Vec::new());
         for (i, spec) in scenario.clients.iter().enumerate() {
             let me = ClientIndex(i);
-            let mut part = Some((ongoing_of_client(scenario, me), logouts(scenario, me)));
-            let (names, token, start) = (names.clone(), spec.name.clone().into_bytes(), Instant::ZERO + spec.start);
+            let desk = Desk::new(Host::Client(me), ongoing(scenario, Host::Client(me)));
+            let start = Instant::ZERO + spec.start;
+            let its = part(ClientPart { me, start, desk, logouts: logouts(scenario, me) });
+            client_parts.push(Rc::clone(&its));
+            let (names, token) = (names.clone(), spec.name.clone().into_bytes());
             let node = world.host(network(&nets, spec.on, &world), spec.link, move |_, _, seed| {
                 let config = ClientConfig::new(address, secure::public_key(&SERVER_KEY), APP, seed);
                 let config = ClientConfig { suites: secure::suites(true), token: token.clone(), ..config };
-                let (ongoing, logouts) = part.take().unwrap_or_default();
-                SimClient::new(names.clone(), config, ClientPart { me, start, ongoing, logouts })
+                SimClient::new(names.clone(), config, its.take().expect("whoever starts it has put one there"))
             });
             world.set_name(node, &spec.name);
             clients.push(node);
         }
         let faults = faults(scenario);
         let scenario = scenario.clone();
-        Ok(Self { scenario, seed, world, server, clients, nets, faults, network: Vec::new(), stuck: None })
+        let network = Vec::new();
+        Ok(Self {
+            scenario,
+            seed,
+            world,
+            server,
+            clients,
+            server_part,
+            client_parts,
+            nets,
+            faults,
+            network,
+            stuck: None,
+        })
     }
 
     /// The world, to look at it.
@@ -225,15 +254,69 @@ impl Run {
                 }
                 format!("{text} reach each other directly")
             }
-            Fault::Reboot(NatIndex(i)) => {
-                if let Some(net) = self.nets.get(i) {
-                    self.world.reboot_nat(*net);
+            Fault::Reboot(NatIndex(i), new_address) => {
+                match self.nets.get(i) {
+                    Some(&net) if new_address => self.world.reboot_nat_with_new_address(net),
+                    Some(&net) => self.world.reboot_nat(net),
+                    None => {}
                 }
                 let name = self.scenario.nats.get(i).map_or("?", |nat| &nat.name);
-                format!("{name} reboots and forgets its mappings")
+                let and = if new_address { " and has a new address" } else { "" };
+                format!("{name} reboots and forgets its mappings{and}")
+            }
+            Fault::SetLink(of, link) => {
+                let (place, whose) = self.place(of);
+                self.world.set_link(place, link);
+                format!("{whose}'s link is another")
+            }
+            Fault::Pause(host, _) | Fault::ClockJump(host, _) | Fault::Restart(host) => {
+                let name = self.scenario.host_name(host).to_owned();
+                match host {
+                    Host::Server => {
+                        let part = self.world.machine(self.server).remainder(self.world.now());
+                        let fill = |run: &Self| _ = run.server_part.replace(Some(part));
+                        self.at_host(self.server, fault, &name, fill)
+                    }
+                    Host::Client(client) => {
+                        let Some(node) = self.client(client) else { return };
+                        let part = self.world.machine(node).remainder(self.world.now());
+                        let fill = |run: &Self| _ = run.client_parts.get(client.0).map(|its| its.replace(Some(part)));
+                        self.at_host(node, fault, &name, fill)
+                    }
+                }
+            }
+            Fault::Move(client, to, link) => {
+                let Some(node) = self.client(client) else { return };
+                let (name, net) = (name(client).to_owned(), network(&self.nets, to, &self.world));
+                self.world.move_host(node, net, link);
+                format!("{name} is on {} with a new address", self.world.name(net))
             }
         };
         self.network.push(Entry { at: self.world.now(), who: None, what: What::Network(text) });
+    }
+
+    /// A fault of the host itself. `fill` provides for its next machine.
+    fn at_host<M>(&mut self, node: Node<M>, fault: Fault, name: &str, fill: impl FnOnce(&Self)) -> String {
+        match fault {
+            Fault::Pause(_, true) => self.world.pause(node),
+            Fault::Pause(_, false) => {
+                self.world.resume(node);
+                return format!("{name} goes on");
+            }
+            Fault::ClockJump(_, by) => {
+                self.world.jump_clock(node, by.nanos());
+                return match by {
+                    ClockJump::Forward(by) => format!("{name}'s clock jumps ahead by {}", written(by)),
+                    ClockJump::Backward(by) => format!("{name}'s clock jumps back by {}", written(by)),
+                };
+            }
+            _ => {
+                fill(self);
+                self.world.restart(node);
+                return format!("{name} crashes and comes back");
+            }
+        }
+        format!("{name} stands still")
     }
 
     fn place(&self, link: LinkOf) -> (Place, String) {
@@ -249,6 +332,10 @@ impl Run {
             }
         }
     }
+}
+
+fn part<P>(part: P) -> Part<P> {
+    Rc::new(RefCell::new(Some(part)))
 }
 
 fn network(nets: &[Net], network: Network, world: &World) -> Net {
@@ -290,10 +377,6 @@ fn ongoing(scenario: &Scenario, from: Host) -> Vec<Ongoing> {
     scenario.steps.iter().filter_map(mine).collect()
 }
 
-fn ongoing_of_client(scenario: &Scenario, client: ClientIndex) -> Vec<Ongoing> {
-    ongoing(scenario, Host::Client(client))
-}
-
 fn logouts(scenario: &Scenario, me: ClientIndex) -> Vec<Instant> {
     let mine = scenario.steps.iter().filter(|step| step.action == Action::Logout { client: me });
     mine.flat_map(times).collect()
@@ -313,7 +396,15 @@ fn faults(scenario: &Scenario) -> Vec<(Instant, Fault)> {
                     faults.push((at, Fault::CutDirect(a, b, true)));
                     faults.extend(lasts.map(|lasts| (at + lasts, Fault::CutDirect(a, b, false))));
                 }
-                Action::Reboot { nat } => faults.push((at, Fault::Reboot(nat))),
+                Action::Reboot { nat, new_address } => faults.push((at, Fault::Reboot(nat, new_address))),
+                Action::Pause { host, lasts } => {
+                    faults.push((at, Fault::Pause(host, true)));
+                    faults.push((at + lasts, Fault::Pause(host, false)));
+                }
+                Action::ClockJump { host, by } => faults.push((at, Fault::ClockJump(host, by))),
+                Action::Restart { host } => faults.push((at, Fault::Restart(host))),
+                Action::SetLink { of, link } => faults.push((at, Fault::SetLink(of, link))),
+                Action::Move { client, to, link } => faults.push((at, Fault::Move(client, to, link))),
                 _ => {}
             }
         }

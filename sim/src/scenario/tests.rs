@@ -183,7 +183,7 @@ fn a_word_that_is_not_known_is_told_the_nearest() {
       |      ^^^^^^^^
     "#);
     assert_snapshot!(error("[[expect]]\nthat = \"happy\""), @r#"
-    test.toml:9:8: expect[0].that: "happy" is not known; expected `direct`, `relayed`, `delivery`, `first-message`, `switches`, `members`, `joins` or `delay`
+    test.toml:9:8: expect[0].that: "happy" is not known; expected `direct`, `relayed`, `delivery`, `first-message`, `switches`, `members`, `joins`, `delay` or `session-ends`
       |
     9 | that = "happy"
       |        ^^^^^^^
@@ -298,6 +298,41 @@ fn negative_and_outsized_numbers_are_refused() {
     2 | duration = "0s"
       |            ^^^^
     "#);
+}
+
+#[test]
+fn faults_of_hosts_say_all_that_they_need_and_no_more() {
+    let step = |step: &str| error(&format!("[[step]]\n{step}"));
+    for sound in [
+        "do = \"pause\"\nhost = \"server\"\nlasts = \"1s\"",
+        "do = \"clock-jump\"\nhost = \"alice\"\nbackward = \"1s\"",
+        "do = \"reboot\"\nnat = \"home\"\nnew-address = true",
+        "do = \"restart\"\nhost = \"bob\"",
+        "do = \"set-link\"\nof = \"home\"\nlink = { rate = \"1Mb/s\" }",
+        "do = \"move\"\nclient = \"bob\"\nbehind = \"home\"",
+    ] {
+        assert_eq!(step(sound), "no error", "{sound}");
+    }
+    for (bad, wanted) in [
+        ("do = \"pause\"\nhost = \"alice\"", "test.toml:8:1: step[0].lasts: missing; expected how long"),
+        ("do = \"pause\"\nhost = \"home\"\nlasts = \"1s\"", "test.toml:10:8: step[0].host: there is no client `home`"),
+        ("do = \"clock-jump\"\nhost = \"bob\"", "step[0].forward: missing; expected how far"),
+        ("do = \"clock-jump\"\nforward = \"1s\"\nbackward = \"1s\"", "step[0].backward: expected either `forward` or"),
+        (
+            "do = \"clock-jump\"\nhost = \"bob\"\nforward = \"0s\"",
+            "step[0].forward: expected a duration of more than 0",
+        ),
+        ("do = \"reboot\"\nnat = \"home\"\nnew-address = 1", "step[0].new-address: expected true or false, found 1"),
+        ("do = \"restart\"\nclient = \"bob\"", "step[0].client: unknown field"),
+        (
+            "do = \"set-link\"\nof = \"hom\"\nlink = {}",
+            "step[0].of: there is no client or NAT `hom`; did you mean `home`?",
+        ),
+        ("do = \"set-link\"\nof = \"home\"", "step[0].link: missing; expected the new link"),
+        ("do = \"move\"\nclient = \"bob\"\nbehind = \"nowhere\"", "step[0].behind: there is no NAT `nowhere`"),
+    ] {
+        assert!(step(bad).contains(wanted), "{}", step(bad));
+    }
 }
 
 #[test]

@@ -43,6 +43,7 @@ pub fn sentence(scenario: &Scenario, who: Option<Host>, what: &What) -> String {
             format!("gets the {first} of {}{scope}, {}{how}", scenario.host_name(*from), written(*took))
         }
         What::Refused(why) => format!("REFUSED {why}"),
+        What::Restarted => "crashes and comes back".to_owned(),
         What::Network(text) => text.clone(),
     }
 }

@@ -3,9 +3,10 @@
 //! The parser has the last word: what was written is read again and compared, so that nothing that the format cannot say
 //! gets lost on the way.
 
-use super::parse::{ALLOCATION, DEFAULT_REORDER_BY, FILTERING, INTERNET, MAPPING, REASONS, SERVER};
+use super::parse::{ALLOCATION, DEFAULT_REORDER_BY, ENDS, FILTERING, INTERNET, MAPPING, REASONS, SERVER};
 use super::{
-    Action, BadScenario, ClientIndex, Expect, GroupIndex, Host, LinkOf, NatIndex, Network, Pairs, Scenario, Step,
+    Action, BadScenario, ClientIndex, ClockJump, Expect, GroupIndex, Host, LinkOf, NatIndex, Network, Pairs, Scenario,
+    Step,
 };
 use crate::{Bursts, Chance, Direction, Link, Nat};
 use posse_core::{Channel, Duration};
@@ -201,9 +202,42 @@ impl Writer<'_> {
                 self.field("pair", self.clients(&[*a, *b]));
                 self.optional("lasts", *lasts);
             }
-            Action::Reboot { nat } => {
+            Action::Reboot { nat, new_address } => {
                 self.doing(step, "reboot");
                 self.field("nat", quoted(self.nat_name(*nat)));
+                self.unless(!new_address, "new-address", true);
+            }
+            Action::Pause { host, lasts } => {
+                self.doing(step, "pause");
+                self.field("host", self.host(*host));
+                self.field("lasts", time(*lasts));
+            }
+            Action::ClockJump { host, by } => {
+                self.doing(step, "clock-jump");
+                self.field("host", self.host(*host));
+                match by {
+                    ClockJump::Forward(by) => self.field("forward", time(*by)),
+                    ClockJump::Backward(by) => self.field("backward", time(*by)),
+                }
+            }
+            Action::Restart { host } => {
+                self.doing(step, "restart");
+                self.field("host", self.host(*host));
+            }
+            Action::SetLink { of, link } => {
+                self.doing(step, "set-link");
+                self.field("of", self.link_of(*of));
+                match *link == Link::default() {
+                    // A table that says nothing but a default, as one without fields is another link.
+                    true => self.field("link", format!("{{ reorder-by = {} }}", time(Duration::ZERO))),
+                    false => self.link(link),
+                }
+            }
+            Action::Move { client, to, link } => {
+                self.doing(step, "move");
+                self.field("client", self.client(*client));
+                self.behind(*to);
+                self.link(link);
             }
         }
     }
@@ -256,6 +290,12 @@ impl Writer<'_> {
                 self.that("delay");
                 self.field("from", self.host(*from));
                 self.field("at-most", time(*at_most));
+            }
+            Expect::SessionEnds { client, because, by } => {
+                self.that("session-ends");
+                self.field("client", self.client(*client));
+                self.field("because", word(&ENDS, *because));
+                self.optional("by", *by);
             }
         }
     }
@@ -514,7 +554,21 @@ mod tests {
             sendings().prop_map(Action::Send),
             (link, option::of(positive())).prop_map(|(link, lasts)| Action::Cut { link, lasts }),
             (pair(), option::of(positive())).prop_map(|(pair, lasts)| Action::CutDirect { pair, lasts }),
-            (0..NATS).prop_map(|n| Action::Reboot { nat: NatIndex(n) }),
+            ((0..NATS), any::<bool>()).prop_map(|(n, new_address)| Action::Reboot { nat: NatIndex(n), new_address }),
+            host_faults(),
+        ]
+        .boxed()
+    }
+
+    fn host_faults() -> BoxedStrategy<Action> {
+        let of = prop_oneof![some_host().prop_map(LinkOf::Host), (0..NATS).prop_map(|n| LinkOf::Nat(NatIndex(n)))];
+        let by = prop_oneof![positive().prop_map(ClockJump::Forward), positive().prop_map(ClockJump::Backward)];
+        prop_oneof![
+            (some_host(), positive()).prop_map(|(host, lasts)| Action::Pause { host, lasts }),
+            (some_host(), by).prop_map(|(host, by)| Action::ClockJump { host, by }),
+            some_host().prop_map(|host| Action::Restart { host }),
+            (of, links()).prop_map(|(of, link)| Action::SetLink { of, link }),
+            (some_client(), networks(NATS), links()).prop_map(|(client, to, link)| Action::Move { client, to, link }),
         ]
         .boxed()
     }
@@ -555,6 +609,11 @@ mod tests {
             (some_group(), some_clients(0..=CLIENTS)).prop_map(|(group, members)| Expect::Members { group, members }),
             any::<u64>().prop_map(|ok| Expect::Joins { ok }),
             (some_host(), positive()).prop_map(|(from, at_most)| Expect::Delay { from, at_most }),
+            (some_client(), select(ENDS.to_vec()), time()).prop_map(|(client, (_, because), by)| Expect::SessionEnds {
+                client,
+                because,
+                by
+            }),
         ]
         .boxed()
     }

@@ -1,6 +1,6 @@
 //! A client and its application.
 
-use super::{Desk, Names, Ongoing, earliest, group_of};
+use super::{Desk, Names, earliest, group_of};
 use crate::scenario::journal::{Journal, What};
 use crate::scenario::{ClientIndex, GroupIndex, Host, Sending, Target};
 use posse_core::client::Client;
@@ -65,14 +65,14 @@ struct View {
 pub(crate) struct ClientPart {
     pub(crate) me: ClientIndex,
     pub(crate) start: Instant,
-    pub(crate) ongoing: Vec<Ongoing>,
+    pub(crate) desk: Desk,
     /// When it logs out, in order.
     pub(crate) logouts: Vec<Instant>,
 }
 
 impl SimClient {
     pub(crate) fn new(names: Names, config: ClientConfig, part: ClientPart) -> Self {
-        let ClientPart { me, start, ongoing, mut logouts } = part;
+        let ClientPart { me, start, desk, mut logouts } = part;
         logouts.sort_unstable_by(|a, b| b.cmp(a));
         Self {
             me,
@@ -84,7 +84,7 @@ impl SimClient {
             interfaces: Vec::new(),
             logouts,
             crowd: Crowd::default(),
-            desk: Desk::new(Host::Client(me), ongoing),
+            desk,
             payload: Vec::new(),
         }
     }
@@ -92,6 +92,12 @@ impl SimClient {
     /// What it wrote down so far.
     pub fn journal(&self) -> &Journal {
         &self.desk.journal
+    }
+
+    /// What is left for it to do after a restart at `now`.
+    pub(crate) fn remainder(&self, now: Instant) -> ClientPart {
+        let Self { me, start, desk, logouts, .. } = self;
+        ClientPart { me: *me, start: *start, desk: desk.restarted(now), logouts: logouts.clone() }
     }
 
     /// The client; `None` before its start.

@@ -6,6 +6,7 @@ mod server;
 
 pub(crate) use client::ClientPart;
 pub use client::SimClient;
+pub(crate) use server::ServerPart;
 pub use server::SimServer;
 
 use super::journal::{Entry, Journal, Received, Sent, What};
@@ -26,6 +27,7 @@ pub(crate) struct Order {
 }
 
 /// Messages to be sent.
+#[derive(Clone)]
 pub(crate) struct Ongoing {
     sending: Sending,
     next: Instant,
@@ -54,7 +56,8 @@ impl Ongoing {
 }
 
 /// What client and server applications share: sending by schedule, numbering, and the accounts.
-struct Desk {
+#[derive(Clone)]
+pub(crate) struct Desk {
     me: Host,
     ongoing: Vec<Ongoing>,
     numbers: BTreeMap<(Target, Channel), u64>,
@@ -64,9 +67,17 @@ struct Desk {
 }
 
 impl Desk {
-    fn new(me: Host, ongoing: Vec<Ongoing>) -> Self {
+    pub(crate) fn new(me: Host, ongoing: Vec<Ongoing>) -> Self {
         let (numbers, seen) = (BTreeMap::new(), BTreeSet::new());
         Self { me, ongoing, numbers, seen, content: Vec::new(), journal: Journal::default() }
+    }
+
+    /// The same after a restart at `now`: whoever was there is away.
+    fn restarted(&self, now: Instant) -> Self {
+        let mut desk = self.clone();
+        desk.ongoing.iter_mut().for_each(|ongoing| (ongoing.away, ongoing.waits) = (ongoing.begun, false));
+        desk.note(now, What::Restarted);
+        desk
     }
 
     fn note(&mut self, at: Instant, what: What) {

@@ -1,6 +1,6 @@
 //! The server and its application.
 
-use super::{Desk, Names, Ongoing, Order, earliest, join_message};
+use super::{Desk, Names, Order, earliest, join_message};
 use crate::scenario::journal::{Journal, What};
 use crate::scenario::{Action, ClientIndex, GroupIndex, Host, Sending, Target};
 use posse_core::server::{GroupOptions, Server};
@@ -24,21 +24,36 @@ pub struct SimServer {
     payload: Vec<u8>,
 }
 
+/// What the server's application has to do.
+pub(crate) struct ServerPart {
+    pub(crate) orders: Vec<Order>,
+    /// What was due and not possible yet.
+    pub(crate) waiting: Vec<Action>,
+    pub(crate) desk: Desk,
+}
+
 impl SimServer {
-    pub(crate) fn new(names: Names, server: Server, mut orders: Vec<Order>, ongoing: Vec<Ongoing>) -> Self {
+    pub(crate) fn new(names: Names, server: Server, part: ServerPart) -> Self {
+        let ServerPart { mut orders, waiting, desk } = part;
         orders.sort_by_key(|order| order.at);
         Self {
             names,
             server,
             orders: orders.into(),
-            waiting: Vec::new(),
+            waiting,
             online: BTreeMap::new(),
             clients: BTreeMap::new(),
             groups: BTreeMap::new(),
             group_names: BTreeMap::new(),
-            desk: Desk::new(Host::Server, ongoing),
+            desk,
             payload: Vec::new(),
         }
+    }
+
+    /// What is left for it to do after a restart at `now`.
+    pub(crate) fn remainder(&self, now: Instant) -> ServerPart {
+        let orders = self.orders.iter().cloned().collect();
+        ServerPart { orders, waiting: self.waiting.clone(), desk: self.desk.restarted(now) }
     }
 
     /// What it wrote down so far.
@@ -175,8 +190,12 @@ impl SimServer {
                 }
             }
             ServerEvent::ClientLeft { client, why } => {
-                let Some(client) = self.clients.get(&client).copied() else { return };
-                self.online.remove(&client);
+                let peer = client;
+                let Some(client) = self.clients.get(&peer).copied() else { return };
+                // A client that crashed may long have come back with a new session when its old one times out.
+                if self.online.get(&client) == Some(&peer) {
+                    self.online.remove(&client);
+                }
                 self.groups.values_mut().for_each(|(_, members)| _ = members.remove(&client));
                 self.desk.note(now, What::ClientLeft(client, why));
             }
