@@ -13,6 +13,8 @@ pub(crate) enum Label {
     Nat,
     /// A machine's own seed; number = host (high half) and incarnation (low half).
     Machine,
+    /// The scenario that a seed draws.
+    Swarm,
 }
 
 /// The generator for `label` and `number` under `seed`.
@@ -22,6 +24,7 @@ pub(crate) fn stream(seed: u64, label: Label, number: u64) -> ChaCha8Rng {
         Label::Wire => b"posse-sim wire 1",
         Label::Nat => b"posse-sim nat  1",
         Label::Machine => b"posse-sim mach 1",
+        Label::Swarm => b"posse-sim swrm 1",
     };
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&number.to_le_bytes());

@@ -116,9 +116,25 @@ fn all_81_pairs_of_nats_agree_with_the_oracle() {
 
 #[test]
 fn random_scenarios_hold_and_two_processes_come_to_the_same_digests() {
-    let swarm = || program(&["swarm", "--scenarios", "20", "--json"]);
-    let (first, second) = (swarm(), swarm());
+    let swarm = |jobs| program(&["swarm", "--seeds", "20", "--jobs", jobs, "--json"]);
+    let (first, second) = (swarm("1"), swarm("3"));
     assert_eq!(first.status.code(), Some(0), "{}", String::from_utf8_lossy(&first.stdout));
     assert_eq!(lines(&first).len(), 21);
     assert!(first.stdout == second.stdout);
+}
+
+#[test]
+fn a_canary_fails_in_three_lines_and_leaves_a_folder() {
+    let below = std::env::temp_dir().join(format!("posse-canary-{}", std::process::id()));
+    let output = program(&["swarm", "--seeds", "20", "--canary", "--trace", below.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<_> = said.lines().collect();
+    let [broken, replay, folder] = lines[..] else { panic!("{said}") };
+    assert!(broken.starts_with("seed ") && broken.contains(" lost") && broken.contains("(digest "), "{broken}");
+    let again: Vec<_> = replay.strip_prefix("replay: cargo sim ").unwrap().split(' ').collect();
+    assert_eq!(program(&again).status.code(), Some(1));
+    let folder = std::path::Path::new(folder.strip_prefix("folder: ").unwrap());
+    assert!(folder.join("scenario.toml").exists() && folder.join("trace.pcapng").exists());
+    std::fs::remove_dir_all(below).unwrap();
 }

@@ -37,7 +37,8 @@ pub(crate) fn write(scenario: &Scenario, outcome: &Outcome, out: &mut impl Write
         packets_sent: outcome.packets.sent,
         packets_delivered: outcome.packets.delivered,
         packets_dropped: outcome.packets.dropped_total(),
-        undone: &outcome.undone,
+        undone: outcome.undone.iter().chain(&outcome.unbegun).map(String::as_str).collect(),
+        violations: &outcome.violations,
         stuck: outcome.stuck.as_ref().map(ToString::to_string),
     };
     line(out, &end)
@@ -80,7 +81,8 @@ enum Line<'a> {
         packets_sent: u64,
         packets_delivered: u64,
         packets_dropped: u64,
-        undone: &'a [String],
+        undone: Vec<&'a str>,
+        violations: &'a [String],
         #[serde(skip_serializing_if = "Option::is_none")]
         stuck: Option<String>,
     },

@@ -82,21 +82,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Run scenarios drawn at random; exit 1 if a reliable message went wrong in any of them
-    Swarm {
-        /// How many
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
-        scenarios: u64,
-        /// The first one's seed; the others follow
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// The whole report of each run
-        #[arg(long)]
-        show: bool,
-        /// One JSON object a line (docs/json.md)
-        #[arg(long)]
-        json: bool,
-    },
+    /// Run scenarios drawn at random, with faults and then without; exit 1 at the first that does not hold
+    Swarm(swarm::Plan),
 }
 
 /// Why a command came to nothing.
@@ -148,7 +135,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run { file, seed, json, trace } => run_file(&file, seed, json, &trace, &mut out),
         Command::Matrix { seeds, json } => matrix::run(seeds, json, &mut out),
         Command::Validate { seed, json } => validate::run(seed, json, &mut out),
-        Command::Swarm { scenarios, seed, show, json } => swarm::run(seed, scenarios, show, json, &mut out),
+        Command::Swarm(plan) => swarm::run(&plan, &mut out),
     };
     let done = done.and_then(|held| Ok(out.flush().map(|()| held)?));
     match done {

@@ -30,6 +30,12 @@ impl Progress {
             _ = err.flush();
         }
     }
+
+    /// The same for something that is counted: how many, of how many, and how many a second.
+    pub(crate) fn tell_rate(&mut self, done: u64, of: u64, what: &str) {
+        let seconds = self.clock.seconds().max(1);
+        self.tell(|| format!("{done} of {of} {what}, {} a second", done / seconds));
+    }
 }
 
 impl Drop for Progress {

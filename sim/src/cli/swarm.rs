@@ -1,62 +1,165 @@
-//! Many scenarios drawn at random, each with its digest, so that two processes can be compared line by line.
+//! Many random scenarios, one a seed, on as many cores as it is given. What goes to standard output depends on neither the
+//! cores nor the clock, so that two processes can be compared.
 
 use super::progress::Progress;
 use super::{Failure, json, text};
+use posse_sim::Observer;
 use posse_sim::scenario::Scenario;
-use posse_sim::scenario::run::{Outcome, run as simulate};
+use posse_sim::scenario::run::Run;
+use posse_sim::swarm::{self, Canary, Verdict};
+use posse_sim::trace::{Folder, Log, Trace};
 use serde::Serialize;
+use std::cell::RefCell;
 use std::io::Write;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Where the folder of a seed that does not hold goes, unless told otherwise.
+const ROOT: &str = "posse-trace";
+
+/// Which seeds, and how.
+#[derive(clap::Args)]
+pub(super) struct Plan {
+    /// How many
+    #[arg(long, alias = "scenarios", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+    /// The first one; the others follow
+    #[arg(long, alias = "seed", default_value_t = 1)]
+    from: u64,
+    /// How many run at once
+    #[arg(long, default_value = "2")]
+    jobs: NonZeroU32,
+    /// Go on after the first seed that does not hold
+    #[arg(long)]
+    keep_going: bool,
+    /// The whole report of each run, one after another
+    #[arg(long)]
+    show: bool,
+    /// One JSON object a line (docs/json.md)
+    #[arg(long)]
+    json: bool,
+    /// Strike a message that arrived from the books, to see that this is found
+    #[arg(long)]
+    canary: bool,
+    /// Write everything about the first seed that does not hold into a folder below DIR (docs/traces.md)
+    #[arg(long, value_name = "DIR", default_value = ROOT)]
+    trace: PathBuf,
+}
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
-enum Line {
-    Scenario { seed: u64, held: bool, digest: String },
-    Swarm { scenarios: u64, held: u64 },
+enum Line<'a> {
+    Seed { seed: u64, held: bool, digest: String, packets: u64, broken: &'a [String] },
+    Swarm { from: u64, seeds: u64, held: u64, packets: u64, digest: String },
 }
 
-/// Runs `count` scenarios. Whether what must hold does so in all.
-pub(super) fn run(first: u64, count: u64, show: bool, json: bool, out: &mut impl Write) -> Result<bool, Failure> {
-    let mut progress = Progress::new("ran");
-    let mut right = 0;
-    for n in 0..count {
-        let seed = first.wrapping_add(n);
-        let scenario = Scenario::random(seed);
-        let outcome = simulate(&scenario, seed).map_err(|e| Failure::Setup(e.to_string()))?;
-        let held = held(&outcome);
-        right += u64::from(held);
-        match (show, json) {
-            (true, true) => json::write(&scenario, &outcome, out)?,
-            (true, false) => text::write(&scenario, &outcome, out)?,
-            (false, true) => {
-                json::line(out, &Line::Scenario { seed, held, digest: format!("{:032x}", outcome.digest) })?;
-            }
-            (false, false) => describe(seed, &outcome, held, out)?,
+/// Runs them all, or up to the first that does not hold. Whether all do.
+pub(super) fn run(plan: &Plan, out: &mut impl Write) -> Result<bool, Failure> {
+    let verdicts = if plan.show { show(plan, out)? } else { judge_all(plan) };
+    let (seeds, first) = (verdicts.len() as u64, verdicts.iter().find(|verdict| !verdict.broken.is_empty()));
+    let held = verdicts.iter().filter(|verdict| verdict.broken.is_empty()).count() as u64;
+    let packets = verdicts.iter().map(|verdict| verdict.packets).sum();
+    let digest = format!("{:032x}", swarm::digest(&verdicts));
+    if plan.json {
+        for v in verdicts.iter().filter(|_| !plan.show) {
+            let (held, digest) = (v.broken.is_empty(), format!("{:032x}", v.digest));
+            json::line(out, &Line::Seed { seed: v.seed, held, digest, packets: v.packets, broken: &v.broken })?;
         }
-        progress.tell(|| format!("{} of {count} scenarios", n + 1));
+        json::line(out, &Line::Swarm { from: plan.from, seeds, held, packets, digest: digest.clone() })?;
+    } else if let Some(verdict) = first {
+        fail(plan, verdict, out)?;
     }
-    if json {
-        json::line(out, &Line::Swarm { scenarios: count, held: right })?;
-    } else {
-        writeln!(out, "{right} of {count} scenarios hold.")?;
+    if !plan.json && (first.is_none() || plan.keep_going) {
+        writeln!(out, "{held} of {seeds} seeds from {} hold. {packets} packets. Digest {digest}.", plan.from)?;
     }
-    Ok(right == count)
+    Ok(first.is_none())
 }
 
-/// A step that never became possible is no failure here: a client may be cut off when its turn comes.
-fn held(outcome: &Outcome) -> bool {
-    outcome.stuck.is_none() && outcome.verdicts.iter().all(|verdict| verdict.held)
-}
-
-fn describe(seed: u64, outcome: &Outcome, held: bool, out: &mut impl Write) -> Result<(), Failure> {
-    writeln!(out, "{seed} {:032x} {}", outcome.digest, if held { "ok" } else { "FAILED" })?;
-    for verdict in outcome.verdicts.iter().filter(|verdict| !verdict.held) {
-        writeln!(out, "    {}: {}", verdict.expected, verdict.found)?;
-    }
-    if let Some(stuck) = &outcome.stuck {
-        writeln!(out, "    stuck: {stuck}")?;
-    }
-    if !held {
-        writeln!(out, "    again: posse-sim swarm --scenarios 1 --seed {seed} --show")?;
-    }
+/// Three lines: what broke, how to see it again, where everything about it is.
+fn fail(plan: &Plan, verdict: &Verdict, out: &mut impl Write) -> Result<(), Failure> {
+    let seed = verdict.seed;
+    let broken = verdict.broken.first().map_or("", String::as_str);
+    let canary = if plan.canary { " --canary" } else { "" };
+    let replay = format!("cargo sim swarm --from {seed} --seeds 1 --show{canary}");
+    writeln!(out, "seed {seed}: {broken} (digest {:032x})", verdict.digest)?;
+    writeln!(out, "replay: {replay}")?;
+    let scenario = Scenario::random(seed);
+    let log: Rc<RefCell<Log>> = Rc::default();
+    let observers: Vec<Box<dyn Observer>> = vec![Box::new(log.clone())];
+    let run = Run::observed(&scenario, seed, observers).map_err(|e| Failure::Setup(e.to_string()))?;
+    let topology = run.world().topology();
+    let (_, outcome) = swarm::judge_run(run, plan.canary());
+    let folder = Folder {
+        command: "swarm",
+        name: &seed.to_string(),
+        broken: Some(broken),
+        replay: Some(&replay),
+        scenario: Some(&scenario),
+        trace: Trace { log: &log.borrow(), topology: &topology, notes: &outcome.notes(&scenario) },
+        digest: outcome.digest,
+        // A seed's folder from before the code was changed is of no use any more.
+        replace: true,
+    };
+    writeln!(out, "folder: {}", folder.write(&plan.trace)?.path.display())?;
     Ok(())
+}
+
+fn show(plan: &Plan, out: &mut impl Write) -> Result<Vec<Verdict>, Failure> {
+    let mut verdicts = Vec::new();
+    for seed in (0..plan.seeds).map(|n| plan.from.wrapping_add(n)) {
+        let scenario = Scenario::random(seed);
+        let run = Run::new(&scenario, seed).map_err(|e| Failure::Setup(e.to_string()))?;
+        let (verdict, outcome) = swarm::judge_run(run, plan.canary());
+        if plan.json {
+            json::write(&scenario, &outcome, out)?;
+        } else {
+            text::write(&scenario, &outcome, out)?;
+        }
+        let stop = !verdict.broken.is_empty() && !plan.keep_going;
+        verdicts.push(verdict);
+        if stop {
+            break;
+        }
+    }
+    Ok(verdicts)
+}
+
+/// Each job takes the next seed that nobody has, unless one before it is known not to hold.
+fn judge_all(plan: &Plan) -> Vec<Verdict> {
+    let (next, end) = (AtomicU64::new(0), AtomicU64::new(plan.seeds));
+    let done = Mutex::new((Progress::new("ran"), Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..plan.jobs.get() {
+            scope.spawn(|| {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n >= end.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let verdict = swarm::judge(plan.from.wrapping_add(n), plan.canary());
+                    if !verdict.broken.is_empty() && !plan.keep_going {
+                        end.fetch_min(n + 1, Ordering::Relaxed);
+                    }
+                    let Ok(mut done) = done.lock() else { return };
+                    let (progress, verdicts) = &mut *done;
+                    verdicts.push((n, verdict));
+                    progress.tell_rate(verdicts.len() as u64, plan.seeds, "seeds");
+                }
+            });
+        }
+    });
+    let mut verdicts = done.into_inner().map(|(_, verdicts)| verdicts).unwrap_or_default();
+    verdicts.sort_by_key(|(n, _)| *n);
+    // The other jobs may have been ahead of the first that does not hold.
+    let end = end.into_inner();
+    verdicts.into_iter().filter(|(n, _)| *n < end).map(|(_, verdict)| verdict).collect()
+}
+
+impl Plan {
+    fn canary(&self) -> Canary {
+        if self.canary { Canary::On } else { Canary::Off }
+    }
 }

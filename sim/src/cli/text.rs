@@ -134,8 +134,8 @@ fn expectations(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
         let place = if line > 0 { format!(" (line {line})") } else { String::new() };
         writeln!(out, "        {}{place}", verdict.found)?;
     }
-    for undone in &outcome.undone {
-        writeln!(out, "FAILED  {undone}")?;
+    for wrong in outcome.violations.iter().chain(&outcome.undone).chain(&outcome.unbegun) {
+        writeln!(out, "FAILED  {wrong}")?;
     }
     let packets = outcome.packets;
     writeln!(

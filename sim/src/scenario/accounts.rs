@@ -1,11 +1,9 @@
-//! Who got which messages, and how traffic of each pair went: computed from the journals alone, after the run.
-//!
-//! A reliable message that its receiver never got is *lost*, unless membership ended over it: a leave ends reliability,
-//! so what was under way when receiver or sender processed the leave is *cut short*. That excuses a tail, never a gap: if
-//! something arrived that was sent later and still before the leave, the missing one was lost.
+//! Who got which messages, and how traffic of each pair went: computed from the journals alone, after the run. What may
+//! have become of a message is the [model](crate::model::channels)'s to say.
 
 use super::journal::{Entry, Journal, Received, What};
 use super::{ClientIndex, GroupIndex, Host, Target};
+use crate::model::channels::{self, Ends};
 use posse_core::{Channel, Duration, Instant, Path, Reliability};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -199,117 +197,33 @@ struct Book {
 
 impl Book {
     fn close(self, from: Host, to: Host, scope: Target, channel: Channel, journals: &[Journal]) -> Stream {
-        let mut arrived: BTreeMap<u64, Instant> = BTreeMap::new();
-        let (mut repeated, mut reordered, mut outside, mut foreign, mut direct) = (0, 0, 0, 0, 0);
-        let (mut by_relay, mut directly) = (Vec::new(), Vec::new());
-        for r in &self.received {
-            outside += u64::from(!r.inside);
-            direct += u64::from(r.direct);
-            if !r.intact || self.sent.get(&r.number) != Some(&r.sent_at) {
-                foreign += 1;
-                continue;
-            }
-            if arrived.contains_key(&r.number) {
-                repeated += 1;
-                continue;
-            }
-            reordered += u64::from(arrived.last_key_value().is_some_and(|(&last, _)| last > r.number));
-            arrived.insert(r.number, r.at);
-            if r.direct { &mut directly } else { &mut by_relay }.push(r.at.since(r.sent_at));
-        }
-        let ends = Ends::of(from, to, scope, journals);
-        let missing: Vec<_> = self.sent.iter().filter(|(number, _)| !arrived.contains_key(number)).collect();
-        // A gap: something later of the same membership did arrive.
-        let gap = |number, end| arrived.range(number..).any(|(n, _)| self.sent.get(n).is_some_and(|&at| at <= end));
-        let excused = |number, at| ends.after(at).is_some_and(|end| !gap(number, end));
-        let mut losses = missing.iter().map(|&(&number, &at)| (number, at)).filter(|&(n, at)| !excused(n, at));
-        let first_lost = losses.next();
-        let lost = u64::from(first_lost.is_some()) + losses.count() as u64;
+        let fate = channels::fate(&self.sent, &self.received, &Ends::of(from, to, scope, journals));
+        let took = |r: &&Received| r.at.since(r.sent_at);
+        let by_relay: Vec<_> = fate.delivered.values().filter(|r| !r.direct).map(took).collect();
+        let directly: Vec<_> = fate.delivered.values().filter(|r| r.direct).map(took).collect();
+        let first = self.sent.first_key_value();
+        let first = first.and_then(|(number, at)| Some((*at, took(fate.delivered.get(number)?))));
         let slowest = by_relay.iter().chain(&directly).max().copied();
-        let took = |(number, at): (&u64, &Instant)| arrived.get(number).map(|arrival| (*at, arrival.since(*at)));
         Stream {
             from,
             to,
             scope,
             channel,
             sent: self.sent.len() as u64,
-            delivered: arrived.len() as u64,
-            lost,
-            first_lost,
-            cut_short: missing.len() as u64 - lost,
-            repeated,
-            reordered,
-            outside,
-            foreign,
-            direct,
-            first: self.sent.first_key_value().and_then(took),
+            delivered: fate.delivered.len() as u64,
+            lost: fate.lost,
+            first_lost: fate.first_lost,
+            cut_short: fate.cut_short,
+            repeated: fate.repeated,
+            reordered: fate.reordered,
+            outside: fate.outside,
+            foreign: fate.foreign,
+            direct: self.received.iter().filter(|r| r.direct).count() as u64,
+            first,
             by_relay: median(by_relay),
             directly: median(directly),
             slowest,
         }
-    }
-}
-
-/// When sender and receiver ceased to share what the scope needs, as each of them processed it.
-struct Ends {
-    receiver: Vec<Instant>,
-    sender: Vec<Instant>,
-}
-
-impl Ends {
-    fn of(from: Host, to: Host, scope: Target, journals: &[Journal]) -> Self {
-        let seen_by =
-            |observer, other| journal_of(observer, journals).map(|j| endings(&j.entries, observer, other, scope));
-        Self { receiver: seen_by(to, from).unwrap_or_default(), sender: seen_by(from, to).unwrap_or_default() }
-    }
-
-    /// When the membership that a message was sent in ended, as the first of the two processed it.
-    fn after(&self, sent: Instant) -> Option<Instant> {
-        let first = |ends: &[Instant]| ends.iter().copied().find(|&end| end >= sent);
-        first(&self.receiver).into_iter().chain(first(&self.sender)).min()
-    }
-}
-
-/// The moments when `observer` ceased to share the scope's group, or the last of all groups, with `other`.
-fn endings(entries: &[Entry], observer: Host, other: Host, scope: Target) -> Vec<Instant> {
-    let (mut mine, mut theirs) = (BTreeSet::new(), BTreeSet::new());
-    let mut ends = Vec::new();
-    // The server is in every group and shares no group: with it only sessions end.
-    let shared = |mine: &BTreeSet<GroupIndex>, theirs: &BTreeSet<GroupIndex>| match (scope, other) {
-        (Target::Group(group), Host::Server) => mine.contains(&group),
-        (Target::Host(_), Host::Server) => true,
-        (Target::Group(group), _) => mine.contains(&group) && theirs.contains(&group),
-        (Target::Host(_), _) => mine.intersection(theirs).next().is_some(),
-    };
-    for entry in entries {
-        let before = shared(&mine, &theirs);
-        match entry.what {
-            What::MemberJoined(group, member) if Host::Client(member) == observer => _ = mine.insert(group),
-            What::MemberJoined(group, member) if Host::Client(member) == other => _ = theirs.insert(group),
-            // Who is out of a group hears no more of it: neither who else leaves it.
-            What::MemberLeft(group, member, _) if Host::Client(member) == observer => {
-                mine.remove(&group);
-                theirs.remove(&group);
-            }
-            What::MemberLeft(group, member, _) if Host::Client(member) == other => _ = theirs.remove(&group),
-            What::Ended(_) | What::Restarted => {
-                ends.push(entry.at);
-                mine.clear();
-                theirs.clear();
-            }
-            _ => {}
-        }
-        if before && !shared(&mine, &theirs) {
-            ends.push(entry.at);
-        }
-    }
-    ends
-}
-
-fn journal_of(host: Host, journals: &[Journal]) -> Option<&Journal> {
-    match host {
-        Host::Server => journals.first(),
-        Host::Client(ClientIndex(i)) => journals.get(i + 1),
     }
 }
 
@@ -327,6 +241,7 @@ fn median(mut times: Vec<Duration>) -> Option<Duration> {
 mod tests {
     use super::super::journal::Sent;
     use super::*;
+    use crate::model::channels::endings;
     use posse_core::{EndReason, LeaveReason};
 
     const A: Host = Host::Client(ClientIndex(0));

@@ -9,7 +9,7 @@ mod bounds;
 pub mod journal;
 pub mod judge;
 mod parse;
-mod random;
+pub mod random;
 mod read;
 pub mod run;
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use super::accounts::{self, Pair, Stream};
 use super::app::{ClientPart, Desk, Names, Ongoing, Order, ServerPart, SimClient, SimServer};
-use super::journal::{Entry, What};
+use super::journal::{Entry, Journal, What};
 use super::judge::{self, Verdict};
 use super::{Action, ClientIndex, ClockJump, Host, LinkOf, NatIndex, Network, Scenario, written};
+use crate::model::{channels, membership};
 use crate::{Counters, Link, Net, Node, Observer, Place, Stuck, World};
 use posse_core::config::{ClientConfig, ConfigError, ServerConfig};
 use posse_core::server::Server;
@@ -64,6 +65,10 @@ pub struct Outcome {
     pub members: Vec<Vec<Option<Vec<ClientIndex>>>>,
     /// What the script says and what never became possible, in words.
     pub undone: Vec<String>,
+    /// Messages that nobody could send, since their receiver never was there, in words.
+    pub unbegun: Vec<String>,
+    /// What is against the reference models, in words.
+    pub violations: Vec<String>,
     /// Each expectation and what became of it.
     pub verdicts: Vec<Verdict>,
     /// What became of all packets.
@@ -79,7 +84,22 @@ pub struct Outcome {
 impl Outcome {
     /// Whether everything that was expected holds, every step was done, and the run came to its end.
     pub fn held(&self) -> bool {
-        self.stuck.is_none() && self.undone.is_empty() && self.verdicts.iter().all(|verdict| verdict.held)
+        self.broken().is_empty()
+    }
+
+    /// What does not hold that must, in words.
+    pub fn broken(&self) -> Vec<String> {
+        let mut broken = self.wrong();
+        broken.extend(self.unbegun.iter().cloned());
+        broken
+    }
+
+    /// The same but for messages whose receiver never was there, which a script drawn at random may well have.
+    pub fn wrong(&self) -> Vec<String> {
+        let stuck = self.stuck.iter().map(|stuck| format!("stuck: {stuck}"));
+        let verdicts = self.verdicts.iter().filter(|verdict| !verdict.held);
+        let verdicts = verdicts.map(|verdict| format!("expected: {}; found: {}", verdict.expected, verdict.found));
+        stuck.chain(self.violations.iter().chain(&self.undone).cloned()).chain(verdicts).collect()
     }
 }
 
@@ -164,6 +184,11 @@ impl Run {
         })
     }
 
+    /// What runs.
+    pub fn scenario(&self) -> &Scenario {
+        &self.scenario
+    }
+
     /// The world, to look at it.
     pub fn world(&self) -> &World {
         &self.world
@@ -205,9 +230,15 @@ impl Run {
 
     /// Closes the books.
     pub fn finish(self) -> Outcome {
+        self.finish_with(|_| {})
+    }
+
+    /// Closes the books after `tamper` had its way with them: to see that what is wrong is found.
+    pub fn finish_with(self, tamper: impl FnOnce(&mut [Journal])) -> Outcome {
         let Self { scenario, seed, world, server, clients, network, stuck, .. } = self;
         let mut journals = vec![world.machine(server).journal().clone()];
         journals.extend(clients.iter().map(|node| world.machine(*node).journal().clone()));
+        tamper(&mut journals);
         let mut timeline: Vec<_> = journals.iter().flat_map(|journal| journal.entries.clone()).chain(network).collect();
         timeline.sort_by_key(|entry| entry.at);
         let streams = accounts::streams(&journals);
@@ -218,11 +249,16 @@ impl Run {
         }
         let groups = || (0..scenario.groups.len()).map(super::GroupIndex);
         let seen = |node: &Node<SimClient>| groups().map(|group| world.machine(*node).others(group)).collect();
+        let (undone, unbegun) = undone(&scenario, &world, server, &clients);
+        let mut violations = membership::violations(&scenario, &journals);
+        violations.extend(channels::violations(&scenario, &streams));
         let mut outcome = Outcome {
             seed,
             timeline,
             members: clients.iter().map(seen).collect(),
-            undone: undone(&scenario, &world, server, &clients),
+            undone,
+            unbegun,
+            violations,
             verdicts: Vec::new(),
             packets: world.counters(),
             digest: world.digest(),
@@ -414,8 +450,14 @@ fn faults(scenario: &Scenario) -> Vec<(Instant, Fault)> {
     faults
 }
 
-/// What the script says and what never became possible, in words.
-fn undone(scenario: &Scenario, world: &World, server: Node<SimServer>, clients: &[Node<SimClient>]) -> Vec<String> {
+/// What the script says and what never became possible, in words; and, apart from it, what could not be sent since its
+/// receiver never was there.
+fn undone(
+    scenario: &Scenario,
+    world: &World,
+    server: Node<SimServer>,
+    clients: &[Node<SimClient>],
+) -> (Vec<String>, Vec<String>) {
     let client = |client: &ClientIndex| scenario.host_name(Host::Client(*client));
     let group = |group: &super::GroupIndex| scenario.target_name(super::Target::Group(*group));
     let server = world.machine(server);
@@ -429,10 +471,12 @@ fn undone(scenario: &Scenario, world: &World, server: Node<SimServer>, clients: 
         Action::Disconnect { client: c } => format!("{} was never disconnected: it was not online", client(c)),
         other => format!("{other:?}"),
     };
-    let unsent = clients.iter().flat_map(|node| world.machine(*node).unsent()).chain(server.unsent());
-    let unsent = unsent.map(|(sending, left)| {
-        let (from, to) = (scenario.host_name(sending.from), scenario.target_name(sending.to));
-        format!("{from} did not send {left} messages to {to} by the end")
-    });
-    server.undone().map(words).chain(unsent).collect()
+    let mut undone: Vec<_> = server.undone().map(words).collect();
+    let mut unbegun = Vec::new();
+    for unsent in clients.iter().flat_map(|node| world.machine(*node).unsent()).chain(server.unsent()) {
+        let (from, to) = (scenario.host_name(unsent.sending.from), scenario.target_name(unsent.sending.to));
+        let text = format!("{from} did not send {} messages to {to} by the end", unsent.left);
+        if unsent.begun { &mut undone } else { &mut unbegun }.push(text);
+    }
+    (undone, unbegun)
 }

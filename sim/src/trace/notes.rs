@@ -18,14 +18,6 @@ impl Outcome {
         let broken = broken.map(|text| Note { at: self.ended, who: None, kind: NoteKind::Broken, text });
         entries.chain(broken).collect()
     }
-
-    /// What was expected and does not hold, in words; nothing if [`Self::held`].
-    pub fn broken(&self) -> Vec<String> {
-        let verdicts = self.verdicts.iter().filter(|verdict| !verdict.held);
-        let verdicts = verdicts.map(|verdict| format!("expected: {}; found: {}", verdict.expected, verdict.found));
-        let stuck = self.stuck.iter().map(|stuck| format!("stuck: {stuck}"));
-        stuck.chain(self.undone.iter().cloned()).chain(verdicts).collect()
-    }
 }
 
 /// A run puts the server into its world first, then the clients in their order.

@@ -1,8 +1,8 @@
 //! A client and its application.
 
-use super::{Desk, Names, earliest, group_of};
+use super::{Desk, Names, Unsent, earliest, group_of};
 use crate::scenario::journal::{Journal, What};
-use crate::scenario::{ClientIndex, GroupIndex, Host, Sending, Target};
+use crate::scenario::{ClientIndex, GroupIndex, Host, Target};
 use posse_core::client::Client;
 use posse_core::config::{ClientConfig, ConfigError};
 use posse_core::{
@@ -118,7 +118,7 @@ impl SimClient {
     }
 
     /// What it should have sent and did not, with the number of messages. Not what fell into a receiver's absence.
-    pub fn unsent(&self) -> impl Iterator<Item = (&Sending, u32)> {
+    pub fn unsent(&self) -> impl Iterator<Item = Unsent<'_>> {
         self.desk.unsent()
     }
 

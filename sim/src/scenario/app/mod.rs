@@ -148,10 +148,21 @@ impl Desk {
         }
     }
 
-    /// Messages that were not sent although their receiver is there, or because it never was.
-    fn unsent(&self) -> impl Iterator<Item = (&Sending, u32)> {
-        self.ongoing.iter().filter(|o| o.left > 0 && !(o.begun && o.away)).map(|o| (&o.sending, o.left))
+    /// Messages that were not sent although their receiver is there, or because it never was; and whether it was.
+    fn unsent(&self) -> impl Iterator<Item = Unsent<'_>> {
+        let unsent = self.ongoing.iter().filter(|o| o.left > 0 && !(o.begun && o.away));
+        unsent.map(|o| Unsent { sending: &o.sending, left: o.left, begun: o.begun })
     }
+}
+
+/// Messages that should have been sent.
+pub struct Unsent<'a> {
+    /// What.
+    pub sending: &'a Sending,
+    /// How many of them.
+    pub left: u32,
+    /// Whether the receiver was there once.
+    pub begun: bool,
 }
 
 /// A message says its number and when it was sent; the rest follows from the number, so that damage shows.

@@ -1,8 +1,8 @@
 //! The server and its application.
 
-use super::{Desk, Names, Order, earliest, join_message};
+use super::{Desk, Names, Order, Unsent, earliest, join_message};
 use crate::scenario::journal::{Journal, What};
-use crate::scenario::{Action, ClientIndex, GroupIndex, Host, Sending, Target};
+use crate::scenario::{Action, ClientIndex, GroupIndex, Host, Target};
 use posse_core::server::{GroupOptions, Server};
 use posse_core::{GroupId, Input, Instant, Machine, Outbox, PeerId, Request, SendOptions, ServerEvent, Tap, Wake};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -72,7 +72,7 @@ impl SimServer {
     }
 
     /// What it should have sent and did not, with the number of messages. Not what fell into a receiver's absence.
-    pub fn unsent(&self) -> impl Iterator<Item = (&Sending, u32)> {
+    pub fn unsent(&self) -> impl Iterator<Item = Unsent<'_>> {
         self.desk.unsent()
     }
 

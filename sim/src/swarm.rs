@@ -1,0 +1,96 @@
+//! Many seeds: each draws a [scenario](Scenario::random), runs it, and is judged by what must hold of any.
+
+use crate::scenario::Scenario;
+use crate::scenario::journal::Journal;
+use crate::scenario::run::{Outcome, Run};
+use posse_core::{Reliability, config::ConfigError};
+use siphasher::sip128::{Hasher128, SipHasher13};
+use std::hash::Hasher;
+
+/// What came of one seed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    /// Which.
+    pub seed: u64,
+    /// Over every event.
+    pub digest: u128,
+    /// Packets that were sent.
+    pub packets: u64,
+    /// What does not hold that must, in words; empty if all holds.
+    pub broken: Vec<String>,
+}
+
+/// Whether something wrong is planted into what is judged, to see that it is found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Canary {
+    /// Nothing.
+    Off,
+    /// The first reliable message that arrived, and that others of its stream followed, is struck from its receiver's
+    /// books.
+    On,
+}
+
+/// Draws and runs one seed.
+pub fn judge(seed: u64, canary: Canary) -> Verdict {
+    match Run::new(&Scenario::random(seed), seed) {
+        Ok(run) => judge_run(run, canary).0,
+        Err(error) => Verdict { seed, digest: 0, packets: 0, broken: vec![ConfigError::to_string(&error)] },
+    }
+}
+
+/// Runs to the end what may already have begun.
+pub fn judge_run(mut run: Run, canary: Canary) -> (Verdict, Outcome) {
+    run.advance(run.scenario().duration, |_| false);
+    let outcome = run.finish_with(|journals| {
+        if canary == Canary::On {
+            plant(journals);
+        }
+    });
+    let (seed, digest, packets) = (outcome.seed, outcome.digest, outcome.packets.sent);
+    (Verdict { seed, digest, packets, broken: outcome.wrong() }, outcome)
+}
+
+/// One digest over those of all seeds, in this order.
+pub fn digest(verdicts: &[Verdict]) -> u128 {
+    let mut all = SipHasher13::new();
+    for verdict in verdicts {
+        all.write(&verdict.seed.to_le_bytes());
+        all.write(&verdict.digest.to_le_bytes());
+    }
+    all.finish128().as_u128()
+}
+
+fn plant(journals: &mut [Journal]) {
+    for journal in journals {
+        let of = |at: usize| journal.received.get(at).map(|r| (r.from, r.to, r.channel));
+        let place = (0..journal.received.len()).find(|&at| {
+            let reliable = of(at).is_some_and(|(_, _, channel)| channel.reliability() == Reliability::ReliableOrdered);
+            reliable && (at + 1..journal.received.len()).any(|later| of(later) == of(at))
+        });
+        if let Some(place) = place {
+            journal.received.remove(place);
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_must_hold_holds_for_the_first_seeds_and_running_twice_changes_nothing() {
+        for seed in 0..12 {
+            let once = judge(seed, Canary::Off);
+            assert_eq!(once, judge(seed, Canary::Off));
+            assert!(once.broken.is_empty(), "seed {seed}: {:?}", once.broken);
+        }
+    }
+
+    #[test]
+    fn a_planted_loss_is_found_and_changes_nothing_else() {
+        let (sound, planted) = (judge(1, Canary::Off), judge(1, Canary::On));
+        assert_eq!(sound.digest, planted.digest);
+        assert!(planted.broken[0].contains("1 lost"), "{:?}", planted.broken);
+    }
+}
