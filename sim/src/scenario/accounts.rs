@@ -1,5 +1,5 @@
 //! Who got which messages, and how traffic of each pair went: computed from the journals alone, after the run. What may
-//! have become of a message is the [model](crate::model::channels)'s to say.
+//! have become of a message, the model in `model/channels.rs` says.
 
 use super::journal::{Entry, Journal, Received, What};
 use super::{ClientIndex, GroupIndex, Host, Target};
