@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod app;
 mod bounds;
+pub mod expect;
 pub mod journal;
 pub mod judge;
 mod parse;

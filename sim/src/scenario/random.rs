@@ -9,12 +9,12 @@
 //! A NAT never restarts here: it would give the way to the server another port, and a session does not move to another
 //! address yet.
 
+use super::expect::{HEALING, SESSION_END, expectations_for};
 use super::{
-    Action, ClientIndex, ClientSpec, Expect, Expectation, GroupIndex, Host, LinkOf, NatIndex, NatSpec, Network, Pairs,
-    Scenario, Sending, Step, Target,
+    Action, ClientIndex, ClientSpec, GroupIndex, Host, LinkOf, NatIndex, NatSpec, Network, Scenario, Sending, Step,
+    Target,
 };
 use crate::dice::{self, Label};
-use crate::oracle::reachable;
 use crate::{Allocation, Chance, Filtering, Link, Mapping, Nat};
 use posse_core::{Channel, Duration};
 use rand_chacha::ChaCha8Rng;
@@ -29,13 +29,6 @@ const FAULT_MS: u64 = 3_000;
 const UNRELIABLE_MAX: u64 = 16_384;
 /// By then all clients are surely logged in, unless a fault hit them.
 const SETTLED_MS: u64 = 1_500;
-
-/// The bound on liveness: so long after the last fault all must be well. A pair that was cut as the faults ended may first
-/// finish a failed round of punching, wait for 10 s or 20 s, and punch again.
-pub const HEALING: Duration = Duration::from_secs(47);
-
-/// The word of a logout is said once and may be lost: then the server waits for the session to run idle.
-const SESSION_END: Duration = Duration::from_secs(85);
 
 impl Scenario {
     /// The scenario that follows from `seed`. The same one in every version that draws the same way.
@@ -58,10 +51,10 @@ impl Scenario {
         if gone.is_some() {
             scenario.duration = Duration::from_millis(BUSY_MS + FAULT_MS) + SESSION_END;
         }
-        let members = draw.groups(&weights, gone, &mut scenario);
+        draw.groups(&weights, gone, &mut scenario);
         draw.traffic(&weights, &mut scenario);
         draw.faults(&weights, &mut scenario);
-        expect(members, &mut scenario);
+        scenario.expectations = expectations_for(&scenario);
         scenario
     }
 }
@@ -185,14 +178,7 @@ impl Draw {
         Some((client, at))
     }
 
-    /// Groups, and who is in each of them at the end.
-    fn groups(
-        &mut self,
-        weights: &Weights,
-        gone: Option<(ClientIndex, u64)>,
-        scenario: &mut Scenario,
-    ) -> Vec<BTreeSet<ClientIndex>> {
-        let mut members = Vec::new();
+    fn groups(&mut self, weights: &Weights, gone: Option<(ClientIndex, u64)>, scenario: &mut Scenario) {
         for index in 0..self.from(1, 3) as usize {
             scenario.groups.push(format!("group{index}"));
             let mut inside: BTreeSet<_> = (0..scenario.clients.len()).map(ClientIndex).collect();
@@ -206,14 +192,8 @@ impl Draw {
             self.churn(weights, gone, group, &mut inside, scenario);
             if self.happens(weights.endings, 8) {
                 scenario.steps.push(once(BUSY_MS, Action::DestroyGroup { group }));
-                inside.clear();
             }
-            if let Some((client, _)) = gone {
-                inside.remove(&client);
-            }
-            members.push(inside);
         }
-        members
     }
 
     /// Joins and leaves, in order of time, so that each is possible.
@@ -353,54 +333,10 @@ fn once(at_ms: u64, action: Action) -> Step {
     Step { at: Duration::from_millis(at_ms), every: Duration::ZERO, times: 1, action }
 }
 
-/// What must hold of a scenario that heals, where these are the members of its groups at the end.
-fn expect(members: Vec<BTreeSet<ClientIndex>>, scenario: &mut Scenario) {
-    let mut expectations =
-        vec![Expect::Delivery { lost: 0, repeated: 0, reordered: 0, at_least: 0 }, Expect::Joins { ok: 0 }];
-    let mut pairs = BTreeSet::new();
-    for inside in &members {
-        for &a in inside {
-            pairs.extend(inside.range(a..).filter(|b| **b != a).map(|&b| (a, b)));
-        }
-    }
-    for (a, b) in pairs {
-        if open(scenario, a, b) {
-            expectations.push(Expect::Direct { pairs: Pairs::One(a, b), by: None, within: None, rtt_at_most: None });
-        }
-    }
-    for (group, inside) in members.into_iter().enumerate() {
-        expectations.push(Expect::Members { group: GroupIndex(group), members: inside.into_iter().collect() });
-    }
-    scenario.expectations = expectations.into_iter().map(|expect| Expectation { line: 0, expect }).collect();
-}
-
-/// Whether the oracle says that two clients reach each other. Where it says nothing, this is false: behind nested NATs, or
-/// where both are behind one NAT.
-fn open(scenario: &Scenario, a: ClientIndex, b: ClientIndex) -> bool {
-    let [Some(of_a), Some(of_b)] = [a, b].map(|client| scenario.clients.get(client.0)) else { return false };
-    if of_a.on == of_b.on && of_a.on != Network::Internet {
-        return false;
-    }
-    match (kind(scenario, of_a), kind(scenario, of_b)) {
-        (Some(a), Some(b)) => reachable(a, b),
-        _ => false,
-    }
-}
-
-/// How a client's way to the internet maps and filters, if it is one that the oracle knows.
-fn kind(scenario: &Scenario, client: &ClientSpec) -> Option<(Mapping, Filtering)> {
-    match client.on {
-        Network::Internet => Some((Mapping::EndpointIndependent, Filtering::EndpointIndependent)),
-        Network::Behind(NatIndex(nat)) => {
-            let spec = scenario.nats.get(nat)?;
-            (spec.behind == Network::Internet).then_some((spec.nat.mapping, spec.nat.filtering))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::Expect;
 
     #[test]
     fn a_seed_draws_one_scenario_and_another_seed_another() {
