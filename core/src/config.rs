@@ -166,6 +166,16 @@ pub enum ConfigError {
         /// The least that works.
         min: usize,
     },
+    /// A time is shorter than what it has to leave room for.
+    #[error("timer `{name}` is {value:?}, at least {min:?} is needed")]
+    Timer {
+        /// Which field of [`Timers`].
+        name: &'static str,
+        /// What it was set to.
+        value: Duration,
+        /// The least that works.
+        min: Duration,
+    },
     /// The server's public key is not one: a low-order point, with which no secret can be agreed.
     #[error("the server key is not a public key")]
     ServerKey,
@@ -195,7 +205,62 @@ pub(crate) fn check_limits(limits: &Limits) -> Result<(), ConfigError> {
     }
 }
 
+/// The shortest time that any of [`Timers`] may be: below it, a keepalive is a flood and a deadline is over before a packet
+/// is there.
+const LEAST_TIMER: Duration = Duration::from_millis(100);
+
+/// Keepalives that a session outlives when they are lost one after another: with one only, every loss would end it.
+const KEEPALIVES_A_SESSION: u32 = 2;
+
+pub(crate) fn check_timers(timers: &Timers) -> Result<(), ConfigError> {
+    let idle = timers.server_keepalive.saturating_mul(KEEPALIVES_A_SESSION).max(LEAST_TIMER);
+    let least = [
+        ("handshake", timers.handshake, LEAST_TIMER),
+        ("decision", timers.decision, LEAST_TIMER),
+        ("server_keepalive", timers.server_keepalive, LEAST_TIMER),
+        ("direct_keepalive", timers.direct_keepalive, LEAST_TIMER),
+        ("session_idle", timers.session_idle, idle),
+        ("join", timers.join, LEAST_TIMER),
+    ];
+    match least.into_iter().find(|(_, value, min)| value < min) {
+        Some((name, value, min)) => Err(ConfigError::Timer { name, value, min }),
+        None => Ok(()),
+    }
+}
+
 /// The suite that two ends with these lists use: the lowest id that both have. Each computes it alone.
 pub(crate) fn common_suite(ours: &[Arc<dyn Crypto>], theirs: &[u8]) -> Option<Arc<dyn Crypto>> {
     ours.iter().filter(|s| theirs.contains(&s.id())).min_by_key(|s| s.id()).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_that_leaves_no_room_is_named_with_its_value_and_the_least_that_works() {
+        assert_eq!(check_timers(&Timers::default()), Ok(()));
+        let timers = Timers { server_keepalive: Duration::from_secs(40), ..Timers::default() };
+        let (value, min) = (Duration::from_secs(75), Duration::from_secs(80));
+        let error = check_timers(&timers).unwrap_err();
+        assert_eq!(error, ConfigError::Timer { name: "session_idle", value, min });
+        let text = std::string::ToString::to_string(&error);
+        assert_eq!(text, "timer `session_idle` is 75s, at least 80s is needed");
+        let timers = Timers { join: Duration::ZERO, ..Timers::default() };
+        assert!(matches!(check_timers(&timers), Err(ConfigError::Timer { name: "join", .. })));
+        let timers = Timers { server_keepalive: Duration::MAX, session_idle: Duration::MAX, ..Timers::default() };
+        assert_eq!(check_timers(&timers), Ok(()), "nothing overflows");
+    }
+
+    #[test]
+    fn neither_a_client_nor_a_server_begins_with_such_a_timer() {
+        let timers = Timers { direct_keepalive: Duration::ZERO, ..Timers::default() };
+        let server = ServerConfig { timers: timers.clone(), ..ServerConfig::new([9; 32], 1, [1; 32]) };
+        let refused = crate::server::Server::new(crate::time::Instant::ZERO, server).err();
+        assert!(matches!(refused, Some(ConfigError::Timer { name: "direct_keepalive", .. })));
+        let at = SocketAddr::from(([192, 0, 2, 1], 7000));
+        let client = ClientConfig { timers, ..ClientConfig::new(at, crate::secure::public_key(&[9; 32]), 1, [2; 32]) };
+        let refused = crate::client::Client::new(crate::time::Instant::ZERO, client).err();
+        assert!(matches!(refused, Some(ConfigError::Timer { name: "direct_keepalive", .. })));
+    }
 }

@@ -9,12 +9,13 @@ use crate::entropy::KeyStream;
 use crate::ids::SocketId;
 use crate::machine::{Ecn, Wake};
 use crate::outbox::{Outbox, Transmit};
-use crate::path::{Over, Punch, PunchEvent, Verdict};
-use crate::secure::{OpenError, Protection, RelayKey};
+use crate::path::{Ask, Moved, Over, Punch, PunchEvent, Roaming, Verdict};
+use crate::secure::{OpenError, PATHS, Protection, RelayKey};
 use crate::time::{Duration, Instant};
 use crate::transport::{DIRECT, LinkFrame, MAIN, PathEvent, PathId, Transport, Violation};
 use crate::wire::buf::Writer;
 use crate::wire::relay::WRAP_LEN;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
@@ -36,6 +37,9 @@ pub(crate) const RELAYED_PAYLOAD: usize = PAYLOAD - WRAP_LEN;
 /// Old packet keys are kept for so many probe timeouts after the upgrade, for packets that were overtaken (RFC 9001
 /// §6.5 recommends three).
 const OLD_KEY_PTOS: u32 = 3;
+
+/// Path challenges of a server that wait to be answered; the newest stay. A server asks once an interval.
+const MAX_ANSWERS: usize = 4;
 
 /// A CLOSE's reason on the wire: the application wanted it.
 pub(crate) const CLOSE_LOCAL: u8 = 0;
@@ -84,6 +88,12 @@ pub(crate) struct Link {
     protection: Protection,
     transport: Transport,
     direct: Option<Direct>,
+    /// Whether the other end has moved, on a server's links.
+    roaming: Option<Roaming>,
+    /// Tokens to be sent back to the server.
+    answers: VecDeque<u64>,
+    /// The greatest packet number on each path so far.
+    newest: [Option<u64>; PATHS],
     /// When the keys of before the upgrade are erased.
     forget_at: Option<Instant>,
     upgraded: bool,
@@ -95,7 +105,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// A link over a server's socket: no direct path apart from the main one.
+    /// A client's link to its server: no direct path apart from the main one.
     pub(crate) fn with_server(
         now: Instant,
         protection: Protection,
@@ -103,7 +113,12 @@ impl Link {
         keepalive: Option<Duration>,
     ) -> Self {
         transport.set_keepalive(MAIN, keepalive);
-        Self::new(now, protection, transport, None)
+        Self::new(now, protection, transport, None, None)
+    }
+
+    /// A server's link to a client, which may move.
+    pub(crate) fn with_client(now: Instant, protection: Protection, transport: Transport, roaming: Roaming) -> Self {
+        Self::new(now, protection, transport, None, Some(roaming))
     }
 
     /// A link between peers: relayed at once, direct when `punch` finds a way. Its first flight offers an ephemeral key,
@@ -116,14 +131,24 @@ impl Link {
         keys: &mut KeyStream,
     ) -> Self {
         transport.queue_key_share(protection.offer(keys));
-        Self::new(now, protection, transport, Some(Direct { punch, to: None, probed_rtt: Duration::ZERO }))
+        let direct = Direct { punch, to: None, probed_rtt: Duration::ZERO };
+        Self::new(now, protection, transport, Some(direct), None)
     }
 
-    fn new(now: Instant, protection: Protection, transport: Transport, direct: Option<Direct>) -> Self {
+    fn new(
+        now: Instant,
+        protection: Protection,
+        transport: Transport,
+        direct: Option<Direct>,
+        roaming: Option<Roaming>,
+    ) -> Self {
         Self {
             protection,
             transport,
             direct,
+            roaming,
+            answers: VecDeque::new(),
+            newest: [None; PATHS],
             forget_at: None,
             upgraded: false,
             closed: None,
@@ -178,7 +203,10 @@ impl Link {
     ) -> Result<(), Unusable> {
         let opened = self.protection.open(path, datagram).map_err(Unusable::Sealed)?;
         self.last_received = now;
-        if let (DIRECT, Some(direct)) = (path, &mut self.direct) {
+        let newest = self.newest.get_mut(usize::from(path));
+        if newest.is_some_and(|newest| newest.replace(opened.number.max(newest.unwrap_or(0))) < Some(opened.number)) {
+            self.heard_from(now, path, from);
+        } else if let (DIRECT, Some(direct)) = (path, &mut self.direct) {
             direct.punch.on_packet(now, from);
         }
         let mut frames = core::mem::take(&mut self.frames);
@@ -201,18 +229,23 @@ impl Link {
 
     fn on_frame(&mut self, now: Instant, path: PathId, from: SocketAddr, frame: LinkFrame) -> Result<(), Violation> {
         match frame {
-            // On the main path a challenge proves nothing that its acknowledgement does not.
-            LinkFrame::Challenge(token) if path == DIRECT => {
-                if let Some(direct) = &mut self.direct {
-                    direct.punch.on_challenge(now, from, token);
+            LinkFrame::Challenge(token) => match (&mut self.direct, &self.roaming) {
+                (Some(direct), _) if path == DIRECT => direct.punch.on_challenge(now, from, token),
+                // The server asks whether this client is still where it was.
+                (None, None) => {
+                    if self.answers.len() >= MAX_ANSWERS {
+                        self.answers.pop_front();
+                    }
+                    self.answers.push_back(token);
                 }
-            }
-            LinkFrame::Challenge(_) => {}
-            LinkFrame::Response(token) => {
-                if let Some(direct) = &mut self.direct {
-                    direct.punch.on_response(now, token);
-                }
-            }
+                // By the relay it proves nothing, and a server never moves.
+                _ => {}
+            },
+            LinkFrame::Response(token) => match (&mut self.direct, &mut self.roaming) {
+                (Some(direct), _) => direct.punch.on_response(now, token),
+                (None, Some(roaming)) => roaming.on_response(now, token),
+                (None, None) => {}
+            },
             LinkFrame::KeyShare(public) if self.direct.is_some() => {
                 self.protection.on_share(&public).map_err(|_| Violation::KeyShare)?;
             }
@@ -220,6 +253,23 @@ impl Link {
             LinkFrame::Close(reason) => self.closed = Some(reason),
         }
         Ok(())
+    }
+
+    /// An authentic packet with a greater number than any before came on this path, or, on a server, by the relay.
+    pub(crate) fn heard_from(&mut self, now: Instant, path: PathId, from: SocketAddr) {
+        match (&mut self.direct, &mut self.roaming) {
+            (Some(direct), _) if path == DIRECT => direct.punch.on_newest(now, from),
+            (None, Some(roaming)) => roaming.on_newest(now, from, self.transport.pto(MAIN)),
+            _ => {}
+        }
+    }
+
+    /// The client's new address, once, if it has moved. What was sent to the old one and not acknowledged goes again, and
+    /// round-trip time and window start over (RFC 9000 §9.4).
+    pub(crate) fn poll_moved(&mut self, now: Instant) -> Option<SocketAddr> {
+        let Moved { to, rtt } = self.roaming.as_mut()?.poll_moved()?;
+        self.transport.open_path(now, MAIN, rtt, PAYLOAD);
+        Some(to)
     }
 
     /// Carries news between the parts: acknowledged key shares, dead paths, validated addresses.
@@ -268,7 +318,7 @@ impl Link {
     pub(crate) fn transmit(&mut self, now: Instant, route: &mut Route<'_>, out: &mut Outbox) {
         self.transport.on_wake(now);
         self.settle(now);
-        while out.room() >= DATAGRAM && self.probe(now, route, out) {}
+        while out.room() >= DATAGRAM && (self.answer(now, route, out) || self.probe(now, route, out)) {}
         while let Some(path) = self.transport.wants(now) {
             if out.room() < DATAGRAM || !self.packet(now, path, route, out, Body::Due) {
                 break;
@@ -281,7 +331,16 @@ impl Link {
         self.packet(now, MAIN, route, out, Body::Close(reason));
     }
 
+    fn answer(&mut self, now: Instant, route: &mut Route<'_>, out: &mut Outbox) -> bool {
+        let Some(token) = self.answers.pop_front() else { return false };
+        self.packet(now, MAIN, route, out, Body::Probe { challenge: None, response: Some(token) })
+    }
+
     fn probe(&mut self, now: Instant, route: &mut Route<'_>, out: &mut Outbox) -> bool {
+        if let Some(Ask { to, token }) = self.roaming.as_mut().and_then(|roaming| roaming.poll(now)) {
+            let body = Body::Probe { challenge: Some(token), response: None };
+            return self.packet(now, MAIN, &mut Route::Straight(to), out, body);
+        }
         let Some(probe) = self.direct.as_mut().and_then(|d| d.punch.poll(now)) else { return false };
         let body = Body::Probe { challenge: probe.challenge, response: probe.response };
         match probe.over {
@@ -329,8 +388,10 @@ impl Link {
     /// When it must be called again, and why.
     pub(crate) fn wake(&self) -> Option<(Instant, Wake)> {
         let punch = self.direct.as_ref().and_then(|d| d.punch.wake()).map(|at| (at, Wake::Probe));
+        let roaming = self.roaming.as_ref().and_then(|r| r.wake()).map(|at| (at, Wake::Probe));
+        let answer = (!self.answers.is_empty()).then_some((Instant::ZERO, Wake::Now));
         let forget = self.forget_at.map(|at| (at, Wake::Idle));
-        [self.transport.wake(), punch, forget].into_iter().flatten().min()
+        [self.transport.wake(), punch, roaming, answer, forget].into_iter().flatten().min()
     }
 }
 

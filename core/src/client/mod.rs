@@ -152,6 +152,7 @@ impl Client {
     pub fn new(now: Instant, config: ClientConfig) -> Result<Self, ConfigError> {
         config::check_suites(&config.suites)?;
         config::check_limits(&config.limits)?;
+        config::check_timers(&config.timers)?;
         if config.token.len() > MAX_TOKEN {
             return Err(ConfigError::TokenTooLong { len: config.token.len(), max: MAX_TOKEN });
         }

@@ -348,3 +348,81 @@ fn a_client_that_floods_reports_and_requests_makes_one_event_and_one_round_of_pu
     assert!(sent < 200, "{sent} datagrams");
     assert_eq!(bench.server.counters().violations, 0);
 }
+
+/// Lets time pass while somebody on the way sends each of the first client's packets to the server on before it gets there,
+/// from an own address, and hands on to that client whatever comes back. Says how many bytes it was sent, and how large
+/// the largest datagram was.
+fn run_with_copier(bench: &mut Bench, ms: u64, copier: SocketAddr) -> (usize, usize) {
+    let (victim, mut bytes, mut largest) = (bench.clients[0].0, 0, 0);
+    for _ in 0..ms {
+        bench.now = bench.now + Duration::from_millis(1);
+        bench.transmit();
+        for mut datagram in core::mem::take(&mut bench.flying) {
+            if (datagram.from, datagram.to) == (victim, SERVER) {
+                let copy = Datagram { from: copier, to: SERVER, bytes: datagram.bytes.clone() };
+                bench.deliver(copy);
+            } else if datagram.to == copier {
+                (bytes, largest) = (bytes + datagram.bytes.len(), largest.max(datagram.bytes.len()));
+                datagram.to = victim;
+            }
+            bench.deliver(datagram);
+        }
+        bench.poll();
+    }
+    (bytes, largest)
+}
+
+#[test]
+fn who_copies_a_clients_packets_and_is_quicker_neither_moves_the_session_nor_gets_its_data() {
+    let mut bench = Bench::new(&FAR_APART[..2]);
+    let group = bench.group();
+    bench.run(50);
+    let (me, copier) = (bench.id(0), "192.0.2.66:666".parse().unwrap());
+    let (mut bytes, mut largest) = (0, 0);
+    for _ in 0..50 {
+        bench.send(0, group, RELIABLE, &[1; 400]).unwrap();
+        bench.send(0, PeerId::SERVER, RELIABLE, &[2; 400]).unwrap();
+        bench.server.send(bench.now, me, RELIABLE, &[3; 400], SendOptions::default()).unwrap();
+        let got = run_with_copier(&mut bench, 100, copier);
+        (bytes, largest) = (bytes + got.0, largest.max(got.1));
+    }
+    assert_eq!((bench.messages(0), bench.messages(1)), (50, 50));
+    assert_eq!(bench.server.counters().moved, 0);
+    assert!(bytes > 0 && largest < 60, "challenges only, the largest of {largest} bytes");
+    assert!(bytes < 6 * 60, "one a second, but {bytes} bytes in five seconds");
+}
+
+#[test]
+fn a_client_at_a_new_address_keeps_its_session_its_groups_and_its_direct_path() {
+    let mut bench = Bench::new(&FAR_APART[..2]);
+    let group = bench.group();
+    bench.run(1500);
+    let (me, moved) = (bench.id(0), "203.0.113.77:4777".parse().unwrap());
+    bench.clients[0].0 = moved;
+    bench.send(0, PeerId::SERVER, RELIABLE, b"I am here").unwrap();
+    bench.server.send(bench.now, me, RELIABLE, b"to wherever", SendOptions::default()).unwrap();
+    bench.send(1, group, RELIABLE, b"to wherever").unwrap();
+    bench.run(400);
+    assert_eq!((bench.server.counters().moved, bench.messages(0)), (1, 2));
+    bench.send(0, group, RELIABLE, b"directly").unwrap();
+    bench.run(400);
+    let direct = |e: &&ClientEvent| matches!(e, ClientEvent::Message(m) if m.direct && m.group == Some(group));
+    assert_eq!(bench.events[1].iter().filter(direct).count(), 1);
+    assert!(bench.clients.iter().all(|(_, c)| matches!(c.peers().next().unwrap().path, Path::Direct { .. })));
+}
+
+#[test]
+fn what_a_client_sends_its_peers_by_the_relay_from_a_new_address_is_forwarded_and_moves_its_session() {
+    let mut bench = Bench::new(&FAR_APART[..2]);
+    let group = bench.group();
+    bench.run(2);
+    bench.clients[0].0 = "203.0.113.77:4777".parse().unwrap();
+    let before = bench.server.counters().forwarded;
+    bench.send(0, group, RELIABLE, b"by the relay").unwrap();
+    bench.transmit();
+    let wraps = core::mem::take(&mut bench.flying).into_iter().filter(|d| d.to == SERVER && d.bytes[0] == 0x83);
+    wraps.collect::<Vec<_>>().into_iter().for_each(|d| bench.deliver(d));
+    assert!(bench.server.counters().forwarded > before);
+    bench.run(1500);
+    assert_eq!((bench.server.counters().moved, bench.messages(1)), (1, 1));
+}

@@ -1,6 +1,6 @@
 //! One address that the peer may be reached at: its schedule of challenges, and what came back.
 
-use super::{FAST_FOR, FAST_INTERVAL, ROUND, SLOWEST_INTERVAL, TOKEN_LIFE};
+use super::{FAST_FOR, FAST_INTERVAL, GRACE, ROUND, SLOWEST_INTERVAL, TOKEN_LIFE};
 use crate::time::{Duration, Instant};
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
@@ -136,6 +136,12 @@ impl Candidate {
             self.interval = self.interval.saturating_mul(2).min(SLOWEST_INTERVAL);
         }
         self.interval
+    }
+
+    /// Until when it may take to answer in its present schedule before it counts as silent; `None` if it has.
+    pub(super) fn has_until(&self) -> Option<Instant> {
+        let rtt = self.rtt.filter(|_| self.rtt_is_old)?;
+        Some(self.began + rtt.saturating_mul(3) / 2 + GRACE)
     }
 
     /// An authenticated packet came from there.

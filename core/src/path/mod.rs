@@ -28,9 +28,11 @@
 //! sent. What arrives is the first packet sent after that, so repeating every `t` costs up to `t` over the bound "later
 //! one-way delay from the server + one round trip between the peers". The later end meets the bound anyhow.
 //!
-//! **The send address.** The first candidate to answer is used at once. Another takes over only when its round-trip
-//! time is clearly lower ([`SWITCH_MARGIN`] and a tenth), so that equal ways never alternate. Probing only ever
-//! promotes: silence demotes nothing, the transport alone knows when a path in use is dead and says so by
+//! **The send address.** The first candidate to answer is used at once. Another takes over when its round-trip time is
+//! clearly lower ([`SWITCH_MARGIN`] and a tenth), so that equal ways never alternate, or when the one in use, challenged
+//! at the same time, has not answered by half as long again as it took before ([`GRACE`]): so is a peer followed whose
+//! NAT gave it another port, while a copy of its packets from elsewhere moves nothing. Without another that answers
+//! silence demotes nothing: the transport alone knows when a path in use is dead and says so by
 //! [`Punch::on_dead`]. That forgets every proof at once, and a round begins with the last good address in front. A hole
 //! that keeps dying young passes challenges but not the traffic: from the second such death in a row on, the next
 //! round waits like after a failed one.
@@ -41,6 +43,7 @@
 mod candidate;
 #[cfg(test)]
 mod model;
+mod roaming;
 #[cfg(test)]
 mod tests;
 
@@ -52,6 +55,7 @@ use alloc::vec::Vec;
 use candidate::{Candidate, Origin};
 pub(crate) use candidate::{is_local, probeable};
 use core::net::SocketAddr;
+pub(crate) use roaming::{Ask, Moved, Roaming};
 
 /// Time between two challenges to one candidate at first; jitter only shortens it. The end that began first reaches its
 /// bound (see the module's text) to within this, and less would cost packets without being felt at any frame rate.
@@ -77,6 +81,12 @@ const STABLE_AFTER: Duration = Duration::from_secs(10);
 /// What a candidate must be better by, beside a tenth, to take over (as GameNetworkingSockets and iroh do): below the
 /// jitter of a home network a change is noise.
 const SWITCH_MARGIN: Duration = Duration::from_millis(5);
+/// What the address in use has beside half as long again as it took before to answer, while another one has answered
+/// already: a jittery moment. Less than this and a path that is only slow would be left.
+const GRACE: Duration = Duration::from_millis(20);
+/// Sources are compared no more often than this: a peer whose packets come by turns from two addresses costs two
+/// challenges in that time.
+const COMPARE_INTERVAL: Duration = Duration::from_secs(1);
 /// Candidates that [`Punch::start`] takes: an observed IPv4 and IPv6 address, and the interfaces of a usual host.
 const MAX_GIVEN: usize = 8;
 /// Peer-reflexive candidates. A peer shows one source for each address of ours that it probes at the most, and few of
@@ -186,6 +196,12 @@ pub(crate) struct Punch {
     send: Option<SocketAddr>,
     /// The latest of those.
     last_good: Option<SocketAddr>,
+    /// One that answered while that one has yet to: it takes over at this moment unless that one answers.
+    rival: Option<(SocketAddr, Duration, Instant)>,
+    /// Where the packet with the greatest number came from.
+    source: Option<SocketAddr>,
+    /// When a change of the source last had two addresses compared.
+    compared: Option<Instant>,
     /// When there last began to be one.
     open_since: Instant,
     last_response: Option<Instant>,
@@ -218,6 +234,9 @@ impl Punch {
             rng,
             candidates: Vec::new(),
             send: None,
+            rival: None,
+            source: None,
+            compared: None,
             last_good: None,
             open_since: Instant::ZERO,
             last_response: None,
@@ -322,12 +341,29 @@ impl Punch {
         self.update(now);
     }
 
+    /// The same, and no later one came before. If it came from elsewhere than the one before it, the peer may have moved
+    /// (RFC 9000 §9.3): that source and the address in use are both challenged, and the one in use stays if it answers.
+    pub(crate) fn on_newest(&mut self, now: Instant, from: SocketAddr) {
+        self.on_packet(now, from);
+        let changed = self.source.replace(from).is_some_and(|before| before != from);
+        let rested = self.compared.is_none_or(|last| now.since(last) >= COMPARE_INTERVAL);
+        if !changed || !rested || self.phase != Phase::Settled || self.send == Some(from) {
+            return;
+        }
+        self.compared = Some(now);
+        let send = self.send;
+        for candidate in self.candidates.iter_mut().filter(|c| c.address == from || send == Some(c.address)) {
+            candidate.begin(now, send == Some(candidate.address));
+        }
+    }
+
     /// The transport gave the direct path up. Nothing proven before counts any longer.
     pub(crate) fn on_dead(&mut self, now: Instant) {
         if self.send.take().is_none() {
             return;
         }
         self.validated = None;
+        self.rival = None;
         self.last_response = None;
         self.last_inbound = None;
         for candidate in &mut self.candidates {
@@ -376,7 +412,9 @@ impl Punch {
             }
             Verdict::Relayed(_) => None,
         };
-        self.candidates.iter().filter(|c| c.affords()).filter_map(|c| c.due).chain(phase).chain(silence).min()
+        let rival = self.rival.map(|(.., settled)| settled);
+        let due = self.candidates.iter().filter(|c| c.affords()).filter_map(|c| c.due);
+        due.chain(phase).chain(silence).chain(rival).min()
     }
 
     /// The verdict as of the last call.
@@ -400,6 +438,9 @@ impl Punch {
     fn on_time(&mut self, now: Instant) {
         for candidate in &mut self.candidates {
             candidate.expire(now);
+        }
+        if let Some((address, rtt, _)) = self.rival.take_if(|(.., settled)| *settled <= now) {
+            self.use_address(address, rtt);
         }
         match self.phase {
             Phase::Round { began } if now >= began + ROUND => {
@@ -467,19 +508,32 @@ impl Punch {
         })
     }
 
-    /// Takes `address`, which just proved to arrive, for sending if there is none or it is clearly better.
+    /// Takes `address`, which just proved to arrive, for sending if there is none, or it is clearly better, or the one in
+    /// use does not answer any more.
     fn choose(&mut self, now: Instant, address: SocketAddr, rtt: Duration) {
-        match self.send {
-            Some(current) if current == address => return,
-            Some(current) => {
-                let current = self.candidates.iter().find(|c| c.address == current).and_then(|c| c.rtt);
-                if current.is_some_and(|current| rtt.saturating_add(rtt / 10).saturating_add(SWITCH_MARGIN) >= current)
-                {
-                    return;
-                }
-            }
-            None => self.open_since = now,
+        let Some(current) = self.send else {
+            self.open_since = now;
+            return self.use_address(address, rtt);
+        };
+        if current == address {
+            self.rival = None;
+            return;
         }
+        let known = self.candidates.iter().find(|c| c.address == current);
+        let better = rtt.saturating_add(rtt / 10).saturating_add(SWITCH_MARGIN);
+        if known.and_then(|c| c.rtt).is_none_or(|current| better < current) {
+            self.use_address(address, rtt);
+        } else if let Some(until) = known.and_then(Candidate::has_until) {
+            if now >= until {
+                self.use_address(address, rtt);
+            } else if self.rival.is_none_or(|(_, other, _)| rtt < other) {
+                self.rival = Some((address, rtt, until));
+            }
+        }
+    }
+
+    fn use_address(&mut self, address: SocketAddr, rtt: Duration) {
+        self.rival = None;
         self.send = Some(address);
         self.last_good = self.send;
         self.validated = Some((address, rtt));

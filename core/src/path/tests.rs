@@ -235,6 +235,50 @@ fn a_new_source_while_direct_is_probed_but_does_not_take_over_without_being_bett
     assert_eq!(pass(&mut punch, ms(20_000)), Default::default());
 }
 
+/// A punch that is direct to port 1, whose peer begins to send from port 2 at 2 s; the tokens to the two.
+fn moving() -> (Punch, u64, u64) {
+    let mut punch = direct();
+    punch.on_newest(ms(1900), at(1));
+    punch.on_newest(ms(2000), at(2));
+    let sent = challenges(&mut punch, ms(2000));
+    assert_eq!(sent.iter().map(|s| s.0).collect::<Vec<_>>(), [at(1), at(2)], "both are asked");
+    (punch, sent[0].1, sent[1].1)
+}
+
+#[test]
+fn a_peer_that_sends_from_another_port_and_answers_no_more_at_the_old_one_is_followed_at_once() {
+    let (mut punch, _, new) = moving();
+    punch.on_response(ms(2030), new);
+    assert_eq!(punch.send_address(), Some(at(1)), "the old one has until 65 ms after it was asked");
+    let (_, told) = pass(&mut punch, ms(2065));
+    assert_eq!(told, [PunchEvent::Validated { to: at(2), rtt: Duration::from_millis(30) }]);
+    assert_eq!(punch.verdict(), Verdict::Direct, "never anything else");
+}
+
+#[test]
+fn a_copy_of_a_peers_packets_from_elsewhere_moves_nothing_while_the_peer_answers() {
+    let (mut punch, old, new) = moving();
+    punch.on_response(ms(2030), new);
+    punch.on_response(ms(2031), old);
+    assert_eq!(pass(&mut punch, ms(20_000)), Default::default());
+    assert_eq!(punch.send_address(), Some(at(1)));
+}
+
+#[test]
+fn sources_that_take_turns_are_compared_once_a_second() {
+    let mut punch = direct();
+    let mut sent = 0;
+    for turn in 0..1000 {
+        let now = ms(2000 + turn);
+        punch.on_newest(now, at(1 + (turn % 2) as u16));
+        for (to, token) in challenges(&mut punch, now) {
+            sent += usize::from(to == at(1));
+            punch.on_response(now, token);
+        }
+    }
+    assert!(sent <= 2, "{sent}");
+}
+
 #[test]
 fn a_dead_hole_is_probed_anew_at_once_with_the_last_good_address_in_front() {
     let mut punch = direct();

@@ -93,7 +93,7 @@ pub(crate) struct Forward<'d> {
     pub(crate) inner: &'d [u8],
     /// Among the first on its route: see [`FRESH`].
     pub(crate) fresh: bool,
-    /// The sender's datagram came from another address than the one set for it.
+    /// The sender's datagram came from another address than the one set for it, and no later one came before.
     pub(crate) moved: bool,
 }
 
@@ -212,7 +212,6 @@ impl Forwarder {
     }
 
     /// The session is reachable at another address now, verified. False if there is none.
-    #[cfg(test)]
     pub(crate) fn set_address(&mut self, session: u64, addr: SocketAddr) -> bool {
         self.session_mut(session).map(|state| state.addr = addr).is_some()
     }
@@ -277,9 +276,10 @@ impl Forwarder {
         if !sender.key.verify(&wrap, number) {
             return Err(Refusal::Forged);
         }
+        let newest = sender.numbers.largest().is_none_or(|largest| number > largest);
         sender.numbers.mark(number);
         let (receiver, fresh) = sender.routes.use_route(wrap.handle).ok_or(Refusal::NoRoute)?;
-        let moved = from != sender.addr;
+        let moved = newest && from != sender.addr;
         let to = self.at(receiver.place).filter(|to| to.serial == receiver.serial).ok_or(Refusal::ReceiverGone)?;
         Ok(Forward { from_session: wrap.session, to_session: to.id, to: to.addr, inner: wrap.inner, fresh, moved })
     }

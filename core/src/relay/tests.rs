@@ -58,6 +58,9 @@ fn a_packet_is_forwarded_verbatim_to_the_address_of_its_receiver() {
     let datagram = wrapped(&key(1), 1, 1, handle, &inner);
     assert_eq!(f.admit(&datagram, addr(5)), Ok(Forward { to: addr(7), moved: true, ..expected }));
     assert_eq!(f.forwarded(), 2);
+    let [late, later] = [2, 3].map(|number| wrapped(&key(1), 1, number, handle, &inner));
+    assert!(!f.admit(&later, addr(1)).unwrap().moved);
+    assert!(!f.admit(&late, addr(5)).unwrap().moved, "one that is late says nothing of where the sender is now");
 }
 
 #[test]

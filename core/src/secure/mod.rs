@@ -22,7 +22,7 @@ mod suite;
 
 pub(crate) use self::{
     login::{ClientLogin, LoginError, LoginReply, ServerLogin},
-    protection::{OpenError, Protection, Role},
+    protection::{OpenError, PATHS, Protection, Role},
     relay_key::RelayKey,
     replay::ReplayWindow,
     secret::Secret,

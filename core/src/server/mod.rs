@@ -21,14 +21,14 @@ use crate::relay::{Forwarder, RelayLimits};
 use crate::schedule::Schedule;
 use crate::secure::{Crypto, Protection, RelayKey, ServerLogin, public_key};
 use crate::time::Instant;
-use crate::transport::{Scope, TransportConfig};
+use crate::transport::{MAIN, Scope, TransportConfig};
 use crate::wire;
 use crate::wire::buf::Writer;
 use crate::wire::control::{MAX_LEN, Psk, ToClient, ToServer};
 use crate::wire::header::{self, Kind};
 use crate::wire::login::{Hello, Refusal};
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -86,7 +86,8 @@ enum Queued {
     Path(PeerId, PeerId),
 }
 
-/// What a server did not use of what came in, by cause, and what it forwarded. Datagrams each, since construction.
+/// What a server did not use of what came in, by cause, and what it forwarded: datagrams each unless said otherwise, since
+/// construction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ServerCounters {
     /// Not of this protocol, or of no session.
@@ -103,6 +104,8 @@ pub struct ServerCounters {
     pub relay_dropped: u64,
     /// Clients that broke the protocol and were ended.
     pub violations: u64,
+    /// Clients that went on at another address.
+    pub moved: u64,
 }
 
 /// How much a server holds.
@@ -125,6 +128,7 @@ impl Server {
     pub fn new(_now: Instant, config: ServerConfig) -> Result<Self, ConfigError> {
         config::check_suites(&config.suites)?;
         config::check_limits(&config.limits)?;
+        config::check_timers(&config.timers)?;
         let entropy = Entropy::new(&config.seed);
         let mut config = config;
         // The streams hold it from here on; what they drew cannot be drawn again from anything left in memory.
@@ -296,8 +300,8 @@ impl Server {
         let protection = Protection::new(crypto, &secrets.link, Session::ROLE);
         let key = answer.client_key;
         let answered = Answered { id, peer, addr: from, key, suites, request, reply, protection };
-        let rng = self.entropy.stream("client link", id);
-        let session = Session::new(now, &self.config, &self.transport, rng, answered);
+        let streams = ["client link", "roaming"].map(|label| self.entropy.stream(label, id));
+        let session = Session::new(now, &self.config, &self.transport, streams, answered);
         place.session = Some(Box::new(session));
         let added = self.relay.add_session(id, RelayKey::from_secret(&secrets.relay), from);
         debug_assert!(added.is_ok(), "slots tell ids apart, and the relay has room for every slot");
@@ -352,6 +356,13 @@ impl Server {
             return;
         };
         let (to, inner) = (forward.to, forward.inner);
+        if forward.moved
+            && let slot = slot_of(forward.from_session)
+            && let Some(session) = self.session_mut(slot)
+        {
+            session.link.heard_from(now, MAIN, from);
+            self.refresh(slot);
+        }
         // The first packets on a route take along what the receiver has not acknowledged yet, its join above all, so
         // that they do not arrive before it even if that was lost.
         if forward.fresh
@@ -377,7 +388,7 @@ impl Server {
         // What was under way when the session ended is nobody's any more.
         let ended = |s: &&mut Session| matches!(s.phase, Phase::Closing(_));
         let Some(session) = self.session_mut(slot).filter(|s| !ended(s)) else { return };
-        let taken = session.link.receive(now, crate::transport::MAIN, from, ecn, datagram);
+        let taken = session.link.receive(now, MAIN, from, ecn, datagram);
         let mut over = session.link.closed().map(|_| EndReason::Remote);
         match taken {
             Ok(()) => session.reply = Vec::new(),
@@ -394,8 +405,31 @@ impl Server {
         if let Some(session) = self.session_mut(slot) {
             session.tell_backlog(now);
         }
+        self.follow(now, slot);
         self.announce(slot);
         self.refresh(slot);
+    }
+
+    /// If the client proved to be at another address: sends there from now on, and has it and its peers look for direct
+    /// paths again, as whatever gave it another address towards the server did so towards them.
+    fn follow(&mut self, now: Instant, slot: u32) {
+        let Some(session) = self.session_mut(slot) else { return };
+        let Some(addr) = session.link.poll_moved(now) else { return };
+        session.addr = addr;
+        let (id, me, online) = (session.id, session.peer, session.phase == Phase::Online);
+        self.relay.set_address(id, addr);
+        self.counters.moved += 1;
+        if !online {
+            return;
+        }
+        let groups = self.groups.groups_of(me);
+        let peers: BTreeSet<_> = groups.flat_map(|group| self.groups.members(group)).filter(|p| *p != me).collect();
+        for peer in peers {
+            if let Some(epoch) = self.pairs.restart_moved(now, me, peer) {
+                self.punch(now, me, peer, epoch);
+                self.punch(now, peer, me, epoch);
+            }
+        }
     }
 
     /// Ends a session whose client has to be told.
@@ -655,6 +689,7 @@ impl Machine for Server {
             }
             let room = out.room();
             session.link.transmit(now, &mut route, out);
+            self.follow(now, slot);
             self.announce(slot);
             self.refresh(slot);
             if out.room() == room {

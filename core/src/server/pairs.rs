@@ -82,6 +82,12 @@ impl Pairs {
         }
         due
     }
+
+    /// The same because one of the two has moved, whatever epoch they are in; says which.
+    pub(super) fn restart_moved(&mut self, now: Instant, a: PeerId, b: PeerId) -> Option<u64> {
+        let epoch = self.map.get(&key(a, b))?.epoch;
+        self.restart(now, a, b, epoch).then_some(epoch)
+    }
 }
 
 impl Pair {

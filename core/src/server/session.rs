@@ -8,6 +8,7 @@ use crate::event::EndReason;
 use crate::ids::{LoginId, PeerId};
 use crate::link::{Link, PAYLOAD};
 use crate::machine::Wake;
+use crate::path::Roaming;
 use crate::secure::{Protection, Role};
 use crate::time::{Duration, Instant};
 use crate::transport::{MAIN, Scope, Transport, TransportConfig};
@@ -67,6 +68,7 @@ pub(super) struct Session {
     pub(super) phase: Phase,
     pub(super) deadline: Instant,
     pub(super) link: Link,
+    /// Where the client is: where its login came from, later where it proved to be.
     pub(super) addr: SocketAddr,
     /// The client's X25519 key of this session.
     pub(super) key: [u8; 32],
@@ -108,7 +110,7 @@ impl Session {
         now: Instant,
         config: &ServerConfig,
         transport: &TransportConfig,
-        rng: crate::entropy::Rng,
+        [rng, roaming]: [crate::entropy::Rng; 2],
         answered: Answered,
     ) -> Self {
         let Answered { id, peer, addr, key, suites, request, reply, mut protection } = answered;
@@ -119,7 +121,7 @@ impl Session {
             peer,
             phase: Phase::Handshake,
             deadline: now + config.timers.handshake,
-            link: Link::with_server(now, protection, engine, None),
+            link: Link::with_client(now, protection, engine, Roaming::new(addr, roaming)),
             addr,
             key,
             suites,
