@@ -22,6 +22,10 @@ use core::net::SocketAddr;
 /// Bytes of one datagram: the least that IPv6 carries everywhere after headers, as in RFC 9000 §14.
 pub(crate) const DATAGRAM: usize = 1200;
 
+/// The largest datagram that is tried on a direct path, by family: an Ethernet frame's 1,500 bytes without the headers of
+/// IP and UDP. What is larger (jumbo frames) is found between few homes and would cost every path a probe more.
+const ETHERNET: [usize; 2] = [1_472, 1_452];
+
 /// Bytes of the tag behind a sealed body.
 const TAG: usize = 16;
 
@@ -34,7 +38,11 @@ pub(crate) const PAYLOAD: usize = DATAGRAM - HEADER - TAG;
 /// Bytes of frames that fit one packet by the relay.
 pub(crate) const RELAYED_PAYLOAD: usize = PAYLOAD - WRAP_LEN;
 
-/// Old packet keys are kept for so many probe timeouts after the upgrade, for packets that were overtaken (RFC 9001
+/// Packet keys are used for so long at most; then the next generation takes over. As WireGuard, which changes keys every
+/// two minutes of traffic.
+const KEY_AGE: Duration = Duration::from_secs(120);
+
+/// Old packet keys are kept for so many probe timeouts after both ends have moved on, for packets that were overtaken (RFC 9001
 /// §6.5 recommends three).
 const OLD_KEY_PTOS: u32 = 3;
 
@@ -94,9 +102,10 @@ pub(crate) struct Link {
     answers: VecDeque<u64>,
     /// The greatest packet number on each path so far.
     newest: [Option<u64>; PATHS],
-    /// When the keys of before the upgrade are erased.
+    /// When the keys of the generation before are erased.
     forget_at: Option<Instant>,
-    upgraded: bool,
+    /// The generation of packet keys, and since when it is sent.
+    generation: (u64, Instant),
     /// The other end closed, for this reason.
     closed: Option<u8>,
     last_received: Instant,
@@ -150,7 +159,7 @@ impl Link {
             answers: VecDeque::new(),
             newest: [None; PATHS],
             forget_at: None,
-            upgraded: false,
+            generation: (0, now),
             closed: None,
             last_received: now,
             frames: Vec::new(),
@@ -274,15 +283,12 @@ impl Link {
 
     /// Carries news between the parts: acknowledged key shares, dead paths, validated addresses.
     fn settle(&mut self, now: Instant) {
-        if !self.upgraded && self.direct.is_some() {
-            if self.transport.key_share_acked() {
-                self.protection.on_share_acked();
-            }
-            if self.protection.upgraded() {
-                self.upgraded = true;
-                let wait = self.transport.pto(MAIN).max(self.transport.pto(DIRECT));
-                self.forget_at = Some(now + wait * OLD_KEY_PTOS);
-            }
+        if self.transport.key_share_acked() {
+            self.protection.on_share_acked();
+        }
+        if self.forget_at.is_none() && self.protection.outlived() {
+            let wait = self.transport.pto(MAIN).max(self.transport.pto(DIRECT));
+            self.forget_at = Some(now + wait * OLD_KEY_PTOS);
         }
         if self.forget_at.is_some_and(|at| at <= now) {
             self.forget_at = None;
@@ -298,6 +304,13 @@ impl Link {
         }
     }
 
+    /// The system refused a datagram of `size` bytes to `to` as too large.
+    pub(crate) fn on_too_big(&mut self, now: Instant, to: SocketAddr, size: usize) {
+        if self.direct.as_ref().is_some_and(|direct| direct.to == Some(to)) {
+            self.transport.on_too_big(now, DIRECT, size);
+        }
+    }
+
     /// What hole punching has come to since last asked.
     pub(crate) fn poll_punch(&mut self, now: Instant, keepalive: Duration) -> Option<Punched> {
         let direct = self.direct.as_mut()?;
@@ -306,6 +319,7 @@ impl Link {
                 PunchEvent::Validated { to, rtt } => {
                     (direct.to, direct.probed_rtt) = (Some(to), rtt);
                     self.transport.open_path(now, DIRECT, rtt, PAYLOAD);
+                    self.transport.allow_datagrams(DIRECT, ETHERNET[usize::from(to.is_ipv6())]);
                     self.transport.set_keepalive(DIRECT, Some(keepalive));
                 }
                 PunchEvent::WantsRestart => return Some(Punched::WantsRestart),
@@ -314,13 +328,26 @@ impl Link {
         }
     }
 
+    /// Moves on to the next packet keys if the present ones are worn or old. Only asked where something is about to be
+    /// sent: an idle link changes nothing.
+    fn renew_keys(&mut self, now: Instant) {
+        let generation = self.protection.sending_generation();
+        if self.generation.0 != generation {
+            self.generation = (generation, now);
+        }
+        if self.protection.is_worn() || now.since(self.generation.1) >= KEY_AGE {
+            self.protection.update();
+        }
+    }
+
     /// Writes what is due, as long as there is room.
     pub(crate) fn transmit(&mut self, now: Instant, route: &mut Route<'_>, out: &mut Outbox) {
         self.transport.on_wake(now);
         self.settle(now);
+        self.renew_keys(now);
         while out.room() >= DATAGRAM && (self.answer(now, route, out) || self.probe(now, route, out)) {}
         while let Some(path) = self.transport.wants(now) {
-            if out.room() < DATAGRAM || !self.packet(now, path, route, out, Body::Due) {
+            if out.room() < self.transport.datagram(now, path).max(DATAGRAM) || !self.packet(now, path, route, out, Body::Due) {
                 break;
             }
         }
@@ -358,7 +385,8 @@ impl Link {
             (Route::Relay(leg, _), ..) => leg.server,
         };
         let wrap = if path == MAIN && matches!(route, Route::Relay(..)) { WRAP_LEN } else { 0 };
-        let Some(datagram) = out.reserve(DATAGRAM) else { return false };
+        let size = if path == DIRECT { self.transport.datagram(now, path).max(DATAGRAM) } else { DATAGRAM };
+        let Some(datagram) = out.reserve(size) else { return false };
         let (space, inner) = datagram.split_at_mut(wrap);
         let Some(len) = self.seal(now, path, inner, body) else { return false };
         if let (&mut Route::Relay(ref mut leg, handle), Ok(space)) = (route, <&mut [u8; WRAP_LEN]>::try_from(space)) {

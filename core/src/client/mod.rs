@@ -15,7 +15,7 @@ use crate::config::{self, ClientConfig, ConfigError};
 use crate::entropy::Entropy;
 use crate::event::{ClientEvent, EndReason, LoginFailure, Path};
 use crate::ids::{Channel, GroupId, PeerId, Reliability, SocketId};
-use crate::machine::{Entry, Input, Machine, Request, SocketInput, Tap, Wake};
+use crate::machine::{Entry, Input, Machine, Request, SendFailure, SocketInput, Tap, Wake};
 use crate::outbox::Outbox;
 use crate::time::{Duration, Instant};
 use crate::wire::control::{MAX_CANDIDATES, MAX_TOKEN};
@@ -373,6 +373,11 @@ impl Machine for Client {
                 self.tell_local(now);
             }
             Input::Entropy(fresh) => self.entropy.keys().mix(fresh),
+            Input::SendFailed { socket: _, to, size, why: SendFailure::TooBig } => {
+                if let Phase::Online(session) = &mut self.phase {
+                    session.too_big(now, to, size);
+                }
+            }
             // Nothing else concerns a client whose legs are all UDP; loss recovery covers a send that failed.
             Input::Datagrams { .. }
             | Input::Wake

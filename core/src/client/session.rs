@@ -97,7 +97,7 @@ impl Session {
     ) -> Self {
         let Start { leg, crypto, secret, key, rtt } = start;
         let transport = transport_config(&config.limits);
-        let mut protection = Protection::new(crypto, &secret, Role::Initiator);
+        let mut protection = Protection::without_shares(crypto, &secret, Role::Initiator);
         protection.set_cid_out(MAIN, leg.session);
         let engine = Transport::new(now, &transport, entropy.stream("server link", 0), rtt, crate::link::PAYLOAD);
         let server = Link::with_server(now, protection, engine, Some(config.timers.server_keepalive));
@@ -580,6 +580,16 @@ impl Session {
             self.after(now, slot, queue);
             if out.room() == room {
                 self.schedule.postpone(slot, now);
+            }
+        }
+    }
+
+    /// The system refused a datagram as too large.
+    pub(super) fn too_big(&mut self, now: Instant, to: SocketAddr, size: usize) {
+        for slot in 1..=self.peers.len() as u32 {
+            if let Some(link) = link_mut(&mut self.server, &mut self.peers, slot) {
+                link.on_too_big(now, to, size);
+                self.refresh(slot);
             }
         }
     }

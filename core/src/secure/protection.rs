@@ -8,9 +8,15 @@
 //! root 1 = HKDF(salt = root 0, X25519(e, e′)), expanded with both public keys in the label.
 //!
 //! **When generation 1 is used.** An end *can* open it as soon as it has the peer's share. It *sends* it as soon as it knows
-//! that the peer can open it: the peer acknowledged its share, or sent a packet of generation 1. Whoever derived the keys
-//! forgets the ephemeral secret and both roots at once; the old sending key goes with the switch, and the old receiving key
-//! when the link says so ([`Protection::forget_old`]), since packets of generation 0 may still be under way.
+//! that the peer can open it: the peer acknowledged its share, or sent a packet of generation 1. Whoever derived the root
+//! forgets the ephemeral secret and root 0 at once; the old sending key goes with the switch, and the old receiving key
+//! when the link says so ([`Protection::forget_old`]), since packets of the generation before may still be under way.
+//!
+//! **Key update** (RFC 9001 §6). The root of each further generation follows from the last, root n + 1 = HKDF(root n), and of
+//! the two only the next one is kept, from which no earlier key follows. An end moves on once it has sealed
+//! [`UPDATE_AFTER`] packets in a generation, or when the link says that it is old enough ([`Protection::update`]), but not
+//! before the peer has followed into the present one and the one before is forgotten. Whoever opens a packet of the next
+//! generation follows at once. So no more than two generations are open at a time, and two bits name them.
 //!
 //! **Nonces.** IV ⊕ (path as 32 bits ‖ packet number as 64 bits). Numbers only ever grow on a path, through all
 //! generations, and sealing checks it: no nonce is used twice with one key, whatever the caller does.
@@ -41,8 +47,9 @@ use zeroize::Zeroizing;
 /// Paths of a link: the relay (or the server's own path) and the direct one.
 pub(crate) const PATHS: usize = 2;
 
-/// Key generations held at a time: the one of the static keys and the one of the ephemeral keys.
-const GENERATIONS: usize = 2;
+/// Packets that are sealed in one generation: a thousandth of what AES-GCM's confidentiality limit allows for packets of
+/// this size (RFC 9001 §6.6 and appendix B.1.1 arrive at 2^23 packets of 2^14 bytes).
+const UPDATE_AFTER: u64 = 1 << 20;
 
 /// Which end of a link this is; the two ends' sending keys differ by it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -149,16 +156,22 @@ pub(crate) struct Protection {
     role: Role,
     seal_mask: Box<dyn HeaderKey>,
     open_mask: Box<dyn HeaderKey>,
-    seal_keys: [Option<Keys>; GENERATIONS],
-    open_keys: [Option<Keys>; GENERATIONS],
+    /// The generation that is sent, and the highest that is opened without deriving anything.
+    generation: u64,
+    seal_keys: Keys,
+    open_keys: Keys,
+    /// Of the generation before, until it is forgotten.
+    old_keys: Option<Keys>,
+    /// The next generation's root, once there is one.
+    next: Option<Secret>,
     paths: [PathState; PATHS],
-    /// The generation that is sent.
-    sending: usize,
     upgrade: Upgrade,
     /// The peer has this end's share.
     share_acked: bool,
-    /// A packet of generation 1 was opened.
+    /// A packet of the present generation was opened.
     peer_moved: bool,
+    /// Packets sealed in it.
+    sealed: u64,
     forged: u64,
 }
 
@@ -178,6 +191,8 @@ struct PathState {
 
 /// How far the upgrade to generation 1 has come.
 enum Upgrade {
+    /// There is none on this link: its login was forward secret already.
+    Needless,
     /// One of the shares is missing, or both.
     Waiting { root: Secret, own: Option<Ephemeral>, peer: Option<[u8; 32]> },
     /// Both were there, generation 1 is derived, and what it was derived from is erased.
@@ -204,21 +219,33 @@ impl Protection {
             role,
             seal_mask: mask(own),
             open_mask: mask(peer),
-            seal_keys: [Some(Keys::new(&*crypto, &root, own)), None],
-            open_keys: [Some(Keys::new(&*crypto, &root, peer)), None],
+            generation: 0,
+            seal_keys: Keys::new(&*crypto, &root, own),
+            open_keys: Keys::new(&*crypto, &root, peer),
+            old_keys: None,
+            next: None,
             paths: core::array::from_fn(|path| PathState {
                 cid_in: cid(peer, path),
                 cid_out: cid(own, path),
                 sealed: None,
                 window: ReplayWindow::new(),
             }),
-            sending: 0,
             upgrade: Upgrade::Waiting { root, own: None, peer: None },
             share_acked: false,
             peer_moved: false,
+            sealed: 0,
             forged: 0,
             crypto,
         }
+    }
+
+    /// The same for a link that exchanges no ephemeral keys, as its secret comes from some already.
+    pub(crate) fn without_shares(crypto: Arc<dyn Crypto>, secret: &Secret, role: Role) -> Self {
+        let mut protection = Self::new(crypto, secret, role);
+        if let Upgrade::Waiting { root, .. } = core::mem::replace(&mut protection.upgrade, Upgrade::Needless) {
+            protection.next = Some(following(&root));
+        }
+        protection
     }
 
     /// The connection id of packets that arrive on `path`; 0 if there is no such path.
@@ -272,10 +299,10 @@ impl Protection {
             _ => {}
         }
         let number_len = number_len(number, acked).ok_or(SealError::Ambiguous)?;
-        let keys = self.seal_keys.get_mut(self.sending).and_then(Option::as_mut).ok_or(SealError::Path)?;
+        let keys = &mut self.seal_keys;
 
         let mut w = Writer::new(buf);
-        w.u8(SHORT | (self.sending as u8) << 2 | (number_len as u8).saturating_sub(1))?;
+        w.u8(SHORT | (self.generation as u8 & 0b11) << 2 | (number_len as u8).saturating_sub(1))?;
         w.u64(state.cid_out)?;
         let low = number.to_be_bytes();
         w.bytes(low.get(low.len().saturating_sub(number_len)..).unwrap_or_default())?;
@@ -291,6 +318,7 @@ impl Protection {
         let rest = rest.get_mut(..body_len.saturating_add(TAG_LEN)).ok_or(SealError::NoRoom)?;
         // From here on the nonce counts as used, whatever the cipher says.
         state.sealed = Some(number);
+        self.sealed = self.sealed.saturating_add(1);
         if keys.key.seal(keys.nonce(path, number), header, rest, body_len) != rest.len() {
             rest.fill(0);
             return Err(SealError::NoRoom);
@@ -320,8 +348,20 @@ impl Protection {
         let low = header.iter().skip(NUMBER_OFFSET).fold(0_u32, |n, &b| n << 8 | u32::from(b));
         let number = expand(low, 8_u32.saturating_mul(number_len as u32), state.window.largest());
 
-        let generation = usize::from(flags >> 2 & 0b11);
-        let keys = self.open_keys.get_mut(generation).and_then(Option::as_mut).ok_or(OpenError::Generation)?;
+        let ahead = (flags >> 2).wrapping_sub(self.generation as u8) & 0b11;
+        let mut following = None;
+        let (generation, keys) = match ahead {
+            0 => (self.generation, &mut self.open_keys),
+            1 => {
+                // Derived for each such packet until one proves authentic: a hash and a key schedule, which whoever forges
+                // packets costs us anyway.
+                let root = self.next.as_ref().ok_or(OpenError::Generation)?;
+                let keys = Keys::new(&*self.crypto, root, self.role.other());
+                (self.generation.saturating_add(1), following.insert(keys))
+            }
+            3 => (self.generation.saturating_sub(1), self.old_keys.as_mut().ok_or(OpenError::Generation)?),
+            _ => return Err(OpenError::Generation),
+        };
         let Some(body) = keys.key.open(keys.nonce(path, number), header, body) else {
             self.forged = self.forged.saturating_add(1);
             return Err(OpenError::Forged);
@@ -330,17 +370,18 @@ impl Protection {
             return Err(OpenError::Replayed);
         }
         state.window.mark(number);
-        if generation == 1 {
-            self.peer_moved = true;
+        if following.is_some() {
             self.advance();
         }
-        Ok(Opened { number, generation: generation as u64, body })
+        self.peer_moved |= generation == self.generation;
+        Ok(Opened { number, generation, body })
     }
 
     /// This end's ephemeral public key, to be sent to the peer until acknowledged. The same one at every call.
     pub(crate) fn offer(&mut self, keys: &mut KeyStream) -> [u8; 32] {
         let public = match &mut self.upgrade {
             Upgrade::Done { own, .. } => return *own,
+            Upgrade::Needless => return [0; 32],
             Upgrade::Waiting { own, .. } => own.get_or_insert_with(|| Ephemeral::new(keys)).public,
         };
         // A share that came before was checked when it came, so that this cannot fail for its low order.
@@ -367,25 +408,42 @@ impl Protection {
     /// The peer acknowledged a packet that carried this end's share.
     pub(crate) fn on_share_acked(&mut self) {
         self.share_acked = true;
-        self.advance();
+        self.move_up();
     }
 
     /// The generation that packets are sealed with from now on.
     pub(crate) const fn sending_generation(&self) -> u64 {
-        self.sending as u64
+        self.generation
     }
 
-    /// Whether both ends send generation 1. What is still under way of generation 0 was sent before this became true.
-    pub(crate) const fn upgraded(&self) -> bool {
-        self.sending == 1 && self.peer_moved
+    /// Whether both ends send the present generation and the keys of the one before are still there. What is under way of
+    /// that one was sent before this became true.
+    pub(crate) const fn outlived(&self) -> bool {
+        self.old_keys.is_some() && self.peer_moved
     }
 
-    /// Erases the keys of generation 0, unless the peer may still be sending it: see [`Self::upgraded`].
+    /// Erases the keys of the generation before, unless the peer may still be sending it: see [`Self::outlived`].
     pub(crate) fn forget_old(&mut self) {
-        if self.upgraded() {
-            let [old, _] = &mut self.open_keys;
-            *old = None;
+        if self.peer_moved {
+            self.old_keys = None;
         }
+    }
+
+    /// Whether enough was sealed in this generation for [`Self::update`].
+    pub(crate) const fn is_worn(&self) -> bool {
+        self.sealed >= UPDATE_AFTER
+    }
+
+    /// Sends the next generation from now on, if both ends have come to rest in this one.
+    pub(crate) fn update(&mut self) {
+        let shared = matches!(self.upgrade, Upgrade::Needless | Upgrade::Done { .. });
+        if shared && self.peer_moved && self.old_keys.is_none() && (self.generation > 0 || self.is_needless()) {
+            self.advance();
+        }
+    }
+
+    const fn is_needless(&self) -> bool {
+        matches!(self.upgrade, Upgrade::Needless)
     }
 
     /// Packets whose tag did not fit.
@@ -405,23 +463,29 @@ impl Protection {
         let root =
             Secret::extract(root.bytes(), &*shared).derive(&[b"generation 1", &[self.crypto.id()], first, second]);
         let done = Upgrade::Done { own: own.public, peer: *peer };
-        let [_, seal] = &mut self.seal_keys;
-        *seal = Some(Keys::new(&*self.crypto, &root, self.role));
-        let [_, open] = &mut self.open_keys;
-        *open = Some(Keys::new(&*self.crypto, &root, self.role.other()));
+        self.next = Some(root);
         // Drops, and so erases, the ephemeral secret and the root of generation 0.
         self.upgrade = done;
-        self.advance();
+        self.move_up();
         Ok(())
     }
 
-    /// Switches to sending generation 1 once the peer is known to be able to open it.
-    fn advance(&mut self) {
-        let [old, new] = &mut self.seal_keys;
-        if new.is_some() && (self.share_acked || self.peer_moved) {
-            self.sending = 1;
-            *old = None;
+    /// Switches to generation 1 once the peer is known to be able to open it.
+    fn move_up(&mut self) {
+        if self.generation == 0 && self.share_acked && !self.is_needless() {
+            self.advance();
         }
+    }
+
+    /// Moves to the next generation, if its root is there.
+    fn advance(&mut self) {
+        let Some(root) = self.next.take() else { return };
+        let open = Keys::new(&*self.crypto, &root, self.role.other());
+        self.old_keys = Some(core::mem::replace(&mut self.open_keys, open));
+        self.seal_keys = Keys::new(&*self.crypto, &root, self.role);
+        self.next = Some(following(&root));
+        self.generation = self.generation.saturating_add(1);
+        (self.peer_moved, self.sealed) = (false, 0);
     }
 }
 
@@ -430,9 +494,14 @@ impl fmt::Debug for Protection {
         f.debug_struct("Protection")
             .field("suite", &self.crypto.id())
             .field("role", &self.role)
-            .field("sending", &self.sending)
+            .field("generation", &self.generation)
             .finish_non_exhaustive()
     }
+}
+
+/// The root of the generation after that of `root`; nothing leads back.
+fn following(root: &Secret) -> Secret {
+    root.derive(&[b"generation next"])
 }
 
 impl Keys {

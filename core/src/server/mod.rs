@@ -297,7 +297,7 @@ impl Server {
         let place = &mut self.sessions[slot as usize];
         place.generation = place.generation.saturating_add(1);
         let peer = PeerId::new(slot, place.generation);
-        let protection = Protection::new(crypto, &secrets.link, Session::ROLE);
+        let protection = Protection::without_shares(crypto, &secrets.link, Session::ROLE);
         let key = answer.client_key;
         let answered = Answered { id, peer, addr: from, key, suites, request, reply, protection };
         let streams = ["client link", "roaming"].map(|label| self.entropy.stream(label, id));

@@ -11,9 +11,6 @@ use super::{DIRECT, KeyShare, MAIN, PATHS, PathEvent, PathId, Transport, Violati
 use crate::time::{Duration, Instant};
 use crate::wire::frames::Ack;
 
-/// Later packets acknowledged until one counts as lost: RFC 9002 §6.1.1.
-pub(super) const REORDERING: u64 = 3;
-
 /// Probe timeouts in a row after which the direct path carries no data: one may well be a single loss.
 const SUSPECT_AFTER: u32 = 2;
 /// Probe timeouts in a row, and time without a word, after which the direct path counts as dead. Both: at 5 % loss four
@@ -77,7 +74,7 @@ impl Transport {
         let (path, mut fates) = self.path_and_fates(ack.path).ok_or(Violation::UnknownPath)?;
         path.sent.check(ack)?;
         let (mut largest_at, mut any, mut alive) = (None, false, false);
-        let Path { health, suspect_from, sent, congestion, full_with, .. } = path;
+        let Path { health, suspect_from, sent, congestion, full_with, redundancy, mtu, .. } = path;
         // A suspect path must answer for what was sent since: word of earlier packets that comes round by the main path
         // only tells that it once was well.
         let doubted = *health == Health::Suspect && by != ack.path;
@@ -85,6 +82,8 @@ impl Transport {
             ack,
             |packet| {
                 any = true;
+                redundancy.loss.on_acked();
+                mtu.on_acked(packet.bytes as usize);
                 alive |= !doubted || packet.pn >= *suspect_from;
                 let full = full_with.is_some_and(|pn| packet.pn <= pn);
                 super::congestion::Controller::on_ack(congestion, packet.at, packet.bytes, full);
@@ -106,6 +105,10 @@ impl Transport {
         if any {
             path.last_acked = Some(now);
         }
+        let Path { reordering, redundancy, rtt, mtu, .. } = path;
+        mtu.on_ack(now, ack, rtt.pto(ack_delay));
+        reordering.on_ack(now, ack, rtt.smoothed(), |_| redundancy.loss.on_spurious());
+        path.resize();
         if alive {
             (path.timeouts, path.probes) = (0, 0);
         }
@@ -126,6 +129,8 @@ impl Transport {
             return;
         }
         path.timeouts = path.timeouts.saturating_add(1);
+        path.mtu.on_lost(now, path.sent.largest_waiting() as usize);
+        path.resize();
         path.probes = PROBES;
         let silent = now.since(path.last_acked.map_or(path.opened, |at| at.max(path.opened)));
         let (timeouts, mut oldest) = (path.timeouts, [None; PROBE_PIECES]);

@@ -23,9 +23,12 @@ mod channels;
 mod congestion;
 mod flow;
 mod loss;
+mod mtu;
 mod pacer;
 mod path;
 mod ranges;
+mod redundancy;
+mod reordering;
 mod rtt;
 mod scheduler;
 mod space;
@@ -489,6 +492,27 @@ impl Transport {
             self.mirror_until = now + longest.unwrap_or_default();
         }
         self.settle();
+    }
+
+    /// Lets an open path look for datagrams of up to `ceiling` bytes: see [`mtu`].
+    pub(crate) fn allow_datagrams(&mut self, path: PathId, ceiling: usize) {
+        if let Some(path) = self.paths.get_mut(usize::from(path)) {
+            path.mtu.allow(ceiling);
+        }
+    }
+
+    /// The system refused a datagram of `size` bytes on this path as too large.
+    pub(crate) fn on_too_big(&mut self, now: Instant, path: PathId, size: usize) {
+        self.advance(now);
+        if let Some(path) = self.paths.get_mut(usize::from(path)) {
+            path.mtu.on_too_big(now, size);
+            path.resize();
+        }
+    }
+
+    /// Bytes of the datagram that the next packet of a path may fill: what [`Self::build`] needs to be lent.
+    pub(crate) fn datagram(&self, now: Instant, path: PathId) -> usize {
+        self.path(path).map_or(0, |path| self.probe_size(now, path).unwrap_or(0).max(path.datagram() as usize))
     }
 
     /// Stops sending on the direct path. What is not acknowledged goes on the main path at once. The main path stays.

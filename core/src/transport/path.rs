@@ -4,8 +4,10 @@
 //! timeout casts doubt. What arrives here says nothing about it.
 
 use super::congestion::{Controller, NewReno};
-use super::loss::REORDERING;
+use super::mtu::Mtu;
 use super::pacer::Pacer;
+use super::redundancy::Redundancy;
+use super::reordering::Reordering;
 use super::rtt::Rtt;
 use super::space::{Carried, Piece, SentSpace};
 use crate::entropy::Rng;
@@ -44,7 +46,11 @@ pub(super) struct Path {
     pub(super) rtt: Rtt,
     pub(super) congestion: NewReno,
     pub(super) pacer: Pacer,
+    pub(super) redundancy: Redundancy,
+    pub(super) reordering: Reordering,
+    /// Bytes of frames of a full packet.
     pub(super) payload: usize,
+    pub(super) mtu: Mtu,
     /// Pieces to be sent on this path whatever other paths do: copies, and what probes carry.
     pub(super) copies: VecDeque<Piece>,
     /// When a packet will count as lost by time.
@@ -79,7 +85,10 @@ impl Path {
             rtt: Rtt::new(initial_rtt),
             congestion: NewReno::new(payload as u64 + PACKET_OVERHEAD),
             pacer: Pacer::new(),
+            redundancy: Redundancy::new(),
+            reordering: Reordering::new(),
             payload,
+            mtu: Mtu::new(payload + PACKET_OVERHEAD as usize),
             copies: VecDeque::new(),
             loss_at: None,
             timeouts: 0,
@@ -103,9 +112,11 @@ impl Path {
         self.close(lost);
         self.health = Health::Open;
         self.payload = payload.max(MIN_PAYLOAD);
+        self.mtu = Mtu::new(self.payload + PACKET_OVERHEAD as usize);
         self.rtt = Rtt::new(initial_rtt);
         self.congestion = NewReno::new(self.datagram());
         self.pacer = Pacer::new();
+        self.redundancy = Redundancy::new();
         (self.last_eliciting, self.opened) = (now, now);
         (self.last_acked, self.sampled_at, self.full_with) = (None, None, None);
     }
@@ -115,6 +126,8 @@ impl Path {
         self.health = Health::Closed;
         self.sent.abandon(lost);
         self.copies.clear();
+        self.redundancy.clear();
+        self.reordering.clear();
         self.loss_at = None;
         (self.timeouts, self.probes) = (0, 0);
     }
@@ -131,6 +144,16 @@ impl Path {
     /// Whether the window lets another full packet go.
     pub(super) fn has_window(&self) -> bool {
         self.sent.in_flight() + self.datagram() <= self.congestion.window() && !self.sent.is_full()
+    }
+
+    /// Takes over what the search for the path's MTU has come to.
+    pub(super) fn resize(&mut self) {
+        self.payload = self.mtu.current() - PACKET_OVERHEAD as usize;
+    }
+
+    /// Bytes of frames that any packet of this path may have, whatever becomes of larger ones.
+    pub(super) fn base_payload(&self) -> usize {
+        self.mtu.base() - PACKET_OVERHEAD as usize
     }
 
     /// Adds a piece to be sent here too.
@@ -164,16 +187,21 @@ impl Path {
 
     /// Settles what counts as lost, and tells congestion control.
     pub(super) fn detect_lost(&mut self, now: Instant, ack_delay: Duration, lost: impl FnMut(Carried)) {
-        let Self { sent, congestion, rtt, sampled_at, packets_lost, .. } = self;
+        let Self { sent, rtt, sampled_at, packets_lost, redundancy, reordering, .. } = self;
+        let mut largest = 0;
         // RFC 9002 §7.6.1: three probe timeouts, acknowledgement delay included.
         let persistent = rtt.pto(ack_delay) * 3;
         let (mut newest, mut run, mut collapsed) = (None, None, false);
+        let threshold = reordering.packets();
         self.loss_at = sent.detect_lost(
             now,
-            REORDERING,
-            rtt.loss_delay(),
+            threshold,
+            rtt.loss_delay() + reordering.extra(rtt.smoothed()),
             |packet| {
                 *packets_lost += 1;
+                largest = largest.max(packet.packet.bytes);
+                redundancy.loss.on_lost();
+                reordering.on_lost(packet.packet.pn, packet.packet.at);
                 newest = Some(packet.packet.at);
                 if sampled_at.is_none_or(|first| packet.packet.at <= first) {
                     return;
@@ -185,11 +213,15 @@ impl Path {
             },
             lost,
         );
+        if largest > 0 {
+            self.mtu.on_lost(now, largest as usize);
+            self.resize();
+        }
         if let Some(newest) = newest {
-            congestion.on_congestion(now, newest);
+            self.congestion.on_congestion(now, newest);
         }
         if collapsed {
-            congestion.on_persistent_congestion();
+            self.congestion.on_persistent_congestion();
         }
     }
 

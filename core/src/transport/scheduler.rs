@@ -1,12 +1,14 @@
 //! Which path sends a packet now, and what goes into it.
 //!
-//! Order in a packet: acknowledgements, key share, limit, copies meant for this path, then what any path may carry.
+//! Order in a packet: acknowledgements, key share, limit, copies meant for this path, what any path may carry, and in what
+//! room is left small pieces of earlier packets ([`super::redundancy`]).
 //! Acknowledgements of a path go by that path while it is healthy, so that its round trip is its own, and are never held
 //! back by a window. What is asked here ([`Transport::wants`], [`Transport::wake`]) is decided by the same conditions
 //! that [`Transport::build`] goes by, so that no wake-up finds nothing to do.
 
 use super::channels::Packet;
 use super::path::{Health, Path};
+use super::redundancy::Ride;
 use super::space::{Carried, Piece, RANGES_SENT};
 use super::{Built, DIRECT, MAIN, PathId, Transport};
 use crate::machine::Wake;
@@ -18,12 +20,20 @@ use crate::wire::frames;
 /// the peer's word lets the ranges go: RFC 9000 §13.2.4.
 const RANGES_BEFORE_PING: usize = 8;
 
+/// Room that a small piece's frame takes beside its bytes, the scope's name included: a copy is written whole or not.
+const RIDER_HEAD: usize = 64;
+
+/// A packet whose frames leave less room than this is full: the next piece may just not have been worth cutting.
+const NEARLY_FULL: usize = 192;
+
 /// What a packet is to be made of.
 #[derive(Clone, Copy)]
 struct Plan {
     probe: bool,
     keepalive: bool,
     data: bool,
+    /// A datagram of this size is to be tried: packets of nothing else.
+    mtu: Option<usize>,
 }
 
 impl Transport {
@@ -32,7 +42,7 @@ impl Transport {
     pub(crate) fn wants(&self, now: Instant) -> Option<PathId> {
         [DIRECT, MAIN].into_iter().find(|&id| {
             let plan = self.plan(now, id);
-            plan.probe || plan.keepalive || plan.data || self.ack_due(now, id)
+            plan.probe || plan.keepalive || plan.data || plan.mtu.is_some() || self.ack_due(now, id)
         })
     }
 
@@ -59,6 +69,11 @@ impl Transport {
         let plan = self.plan(now, id);
         let path = self.path(id)?;
         let (pn, mark, payload) = (path.sent.next_number(), path.sent.mark(), path.payload);
+        if let Some(size) = plan.mtu.filter(|_| !plan.probe && w.room() > payload) {
+            return self.build_mtu_probe(now, id, size, w);
+        }
+        // What a timeout asks for must arrive, whatever it was that swallowed the others.
+        let payload = if plan.probe { path.base_payload() } else { payload };
         let start = w.len();
         let mut inner = Writer::new(w.space(w.room().min(payload)).ok()?);
         let ranges = self.write_acks(now, id, &mut inner, plan);
@@ -85,20 +100,38 @@ impl Transport {
                 path.sent.drop_oldest(|what| fates.lost(what));
             }
             path.on_eliciting_sent(now, pn, len, mark);
+            if len + NEARLY_FULL >= path.payload {
+                path.mtu.on_full();
+            }
         } else {
             path.sent.forget_since(mark);
         }
         Some(Built { pn, ack_eliciting })
     }
 
+    /// A packet that tries a larger datagram: not in flight, as its loss says nothing about congestion (RFC 8899 §3).
+    fn build_mtu_probe(&mut self, now: Instant, id: PathId, size: usize, w: &mut Writer<'_>) -> Option<Built> {
+        frames::write_ping(w).ok()?;
+        w.space(w.room()).ok()?.fill(0);
+        let pn = self.take_number(id);
+        self.paths.get_mut(usize::from(id))?.mtu.on_probe_sent(now, pn, size);
+        Some(Built { pn, ack_eliciting: true })
+    }
+
+    /// The size of datagram that a path is to be tried with now.
+    pub(super) fn probe_size(&self, now: Instant, path: &Path) -> Option<usize> {
+        path.mtu.due(now).filter(|_| path.health == Health::Open)
+    }
+
     fn plan(&self, now: Instant, id: PathId) -> Plan {
         let Some(path) = self.path(id).filter(|path| path.is_in_use()) else {
-            return Plan { probe: false, keepalive: false, data: false };
+            return Plan { probe: false, keepalive: false, data: false, mtu: None };
         };
         Plan {
             probe: path.probes > 0,
             keepalive: path.keepalive_at().is_some_and(|at| at <= now),
             data: path.has_window() && path.pacer.ready_at() <= now && self.has_data(id),
+            mtu: self.probe_size(now, path),
         }
     }
 
@@ -167,9 +200,10 @@ impl Transport {
     fn write_frames(&mut self, now: Instant, id: PathId, w: &mut Writer<'_>, pn: u64) {
         let carries_data = self.data_path() == id;
         let mirror = carries_data && id == DIRECT && now < self.mirror_until;
-        let Self { paths: [main, direct], out, incoming, key, .. } = self;
+        let Self { paths: [main, direct], out, incoming, key, config, .. } = self;
         let (path, other) = if id == MAIN { (main, direct) } else { (direct, main) };
-        let Path { sent, copies, payload, .. } = path;
+        let (rtt, pto) = (path.rtt.smoothed(), path.rtt.pto(config.ack_delay));
+        let Path { sent, copies, payload, redundancy, .. } = path;
         if carries_data {
             if key.pending && frames::write_key_share(w, &key.share).is_ok() {
                 sent.carry(Carried::KeyShare);
@@ -195,9 +229,15 @@ impl Transport {
         }
         if carries_data {
             out.write(&mut packet, |piece| {
+                redundancy.on_sent(now, piece);
                 if mirror {
                     other.copy(piece);
                 }
+            });
+            redundancy.ride(now, rtt, pto, |piece| match out.open_part(piece) {
+                None => Ride::Settled,
+                Some(open) if packet.w.room() < (open.end - open.start) as usize + RIDER_HEAD => Ride::NoRoom,
+                Some(open) => out.write_piece(&mut packet, open).map_or(Ride::NoRoom, |_| Ride::Written),
             });
         }
     }

@@ -237,7 +237,7 @@ fn after_a_failed_tag_the_body_is_zero() {
 #[test]
 fn nothing_secret_is_printed() {
     let (a, _) = pair();
-    assert_eq!(std::format!("{a:?}"), "Protection { suite: 1, role: Initiator, sending: 0, .. }");
+    assert_eq!(std::format!("{a:?}"), "Protection { suite: 1, role: Initiator, generation: 0, .. }");
 }
 
 proptest! {
@@ -292,7 +292,7 @@ proptest! {
         for packet in damaged {
             prop_assert!(open(&mut b, 0, &packet).is_err());
             prop_assert_eq!(&b.paths[0].window, &before);
-            prop_assert_eq!((b.sending, b.peer_moved, b.share_acked), (0, false, false));
+            prop_assert_eq!((b.generation, b.peer_moved, b.share_acked), (0, true, false));
         }
         prop_assert!(open(&mut b, 0, &good).is_ok());
     }
@@ -390,7 +390,7 @@ proptest! {
                 4 if !flying.is_empty() => drop(flying.swap_remove(pick as usize % flying.len())),
                 5 => {
                     ends[end].protection.forget_old();
-                    if ends[end].protection.open_keys[0].is_none() {
+                    if ends[end].protection.generation == 1 && ends[end].protection.old_keys.is_none() {
                         ends[end].forgot_at.get_or_insert(now);
                     }
                 }
@@ -409,10 +409,10 @@ proptest! {
                 ends[1 - end].open(&packet);
             }
         }
-        prop_assert!(ends.iter().all(|end| end.protection.upgraded()));
         for end in &mut ends {
+            prop_assert!(end.forgot_at.is_some() || end.protection.outlived());
             end.protection.forget_old();
-            prop_assert!(end.protection.open_keys[0].is_none() && end.protection.seal_keys[0].is_none());
+            prop_assert!(end.protection.generation == 1 && end.protection.old_keys.is_none());
         }
     }
 
@@ -468,9 +468,9 @@ fn a_share_may_come_before_the_own_one_is_drawn() {
     let [mut a, mut b] = ends(&crypto);
     a.offer();
     b.protection.on_share(&a.share.unwrap()).unwrap();
-    assert!(b.protection.open_keys[1].is_none());
+    assert!(b.protection.next.is_none());
     b.offer();
-    assert!(b.protection.open_keys[1].is_some());
+    assert!(b.protection.next.is_some());
 }
 
 #[test]
@@ -516,4 +516,96 @@ fn a_share_of_low_order_is_refused_and_leaves_room_for_a_good_one() {
     }
     b.offer();
     assert_eq!(a.protection.on_share(&b.share.unwrap()), Ok(()));
+}
+
+/// Both ends of a link without shares, and what each of them numbers next.
+fn settled() -> ([Protection; 2], [u64; 2]) {
+    let crypto: Arc<dyn Crypto> = Arc::new(ChaCha20Poly1305);
+    let secret = Secret::new(SECRET);
+    let ends = [Role::Initiator, Role::Responder].map(|role| Protection::without_shares(crypto.clone(), &secret, role));
+    (ends, [0; 2])
+}
+
+/// One packet from an end to the other: the generation that it came in.
+fn exchange(ends: &mut [Protection; 2], numbers: &mut [u64; 2], from: usize) -> Result<u64, OpenError> {
+    let packet = seal(&mut ends[from], 0, numbers[from], None, b"hello").unwrap();
+    numbers[from] += 1;
+    open(&mut ends[1 - from], 0, &packet).map(|(_, generation, _)| generation)
+}
+
+#[test]
+fn an_update_waits_until_both_ends_have_come_to_rest_and_the_other_end_follows_it() {
+    let (mut ends, mut n) = settled();
+    ends[0].update();
+    assert_eq!(ends[0].sending_generation(), 0, "the peer was not heard yet");
+    for round in 0..9 {
+        assert_eq!([0, 1].map(|end| exchange(&mut ends, &mut n, end)), [Ok(round), Ok(round)]);
+        ends.iter_mut().for_each(Protection::forget_old);
+        let late = seal(&mut ends[1], 0, n[1], None, b"late").unwrap();
+        n[1] += 1;
+        ends[0].update();
+        ends[0].update();
+        assert_eq!(ends[0].sending_generation(), round + 1, "once: the other end has not followed");
+        assert_eq!(open(&mut ends[0], 0, &late).map(|o| o.1), Ok(round), "what was under way still opens");
+        assert_eq!(exchange(&mut ends, &mut n, 0), Ok(round + 1));
+        assert_eq!(ends[1].sending_generation(), round + 1);
+        assert!(!ends[0].outlived() && ends[1].outlived());
+    }
+}
+
+#[test]
+fn old_keys_open_nothing_once_they_are_forgotten_and_do_not_follow_from_later_ones() {
+    let (mut ends, mut n) = settled();
+    let late = seal(&mut ends[0], 0, 500, None, b"late").unwrap();
+    n[0] = 501;
+    (0..2).for_each(|end| _ = exchange(&mut ends, &mut n, end));
+    ends[1].update();
+    (0..2).for_each(|end| _ = exchange(&mut ends, &mut n, 1 - end));
+    ends[1].forget_old();
+    assert_eq!(open(&mut ends[1], 0, &late), Err(OpenError::Generation));
+}
+
+#[test]
+fn a_generation_wears_out_after_a_million_packets() {
+    let (mut ends, _) = settled();
+    ends[0].sealed = UPDATE_AFTER - 1;
+    assert!(!ends[0].is_worn());
+    seal(&mut ends[0], 0, 0, None, b"x").unwrap();
+    assert!(ends[0].is_worn());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn through_any_updates_each_end_opens_what_the_other_seals_unless_it_had_forgotten(
+        steps in proptest::collection::vec((0u8..8, 0usize..2, any::<u32>()), 1..200),
+    ) {
+        let (mut ends, mut n) = settled();
+        let mut flying: Vec<(usize, u64, Vec<u8>)> = Vec::new();
+        for (step, end, pick) in steps {
+            match step {
+                0 => ends[end].update(),
+                1 => ends[end].forget_old(),
+                2..=4 => {
+                    let generation = ends[end].sending_generation();
+                    let packet = seal(&mut ends[end], 0, n[end], None, b"hello").unwrap();
+                    n[end] += 1;
+                    flying.push((1 - end, generation, packet));
+                }
+                _ if !flying.is_empty() => {
+                    let (to, generation, packet) = flying.swap_remove(pick as usize % flying.len());
+                    let has = ends[to].sending_generation();
+                    let opened = open(&mut ends[to], 0, &packet).map(|o| o.1);
+                    let kept = generation >= has || generation + 1 == has && ends[to].old_keys.is_some();
+                    // Four generations later the same two bits name another one, whose keys do not fit.
+                    let gone = matches!(opened, Err(OpenError::Generation | OpenError::Forged));
+                    let right = if kept { opened == Ok(generation) } else { gone };
+                    prop_assert!(right);
+                    prop_assert!(ends[0].generation.abs_diff(ends[1].generation) <= 1);
+                }
+                _ => {}
+            }
+        }
+    }
 }

@@ -28,13 +28,15 @@ pub(super) struct Wire {
     /// Of a thousand.
     pub(super) loss: u64,
     pub(super) duplicates: u64,
+    /// The largest datagram that passes, bytes.
+    pub(super) carries: usize,
     /// By sender.
     pub(super) cut: [bool; 2],
 }
 
 impl Wire {
     pub(super) fn of(delay: Duration) -> Self {
-        Self { delay, jitter: Duration::ZERO, loss: 0, duplicates: 0, cut: [false; 2] }
+        Self { delay, jitter: Duration::ZERO, loss: 0, duplicates: 0, carries: usize::MAX, cut: [false; 2] }
     }
 }
 
@@ -152,8 +154,8 @@ impl Pair {
     fn build(&mut self, n: usize, path: PathId) {
         let end = &mut self.ends[n];
         let expected = end.next_number(path);
-        let payload = end.paths[path as usize].payload;
-        let mut buf = vec![0xee; payload + 40];
+        let payload = end.datagram(self.now, path) - path::PACKET_OVERHEAD as usize;
+        let mut buf = vec![0xee; payload];
         let mut w = Writer::new(&mut buf);
         let built = end.build(self.now, path, &mut w).expect("a path that wants a packet builds one");
         assert_eq!(built.pn, expected);
@@ -180,7 +182,8 @@ impl Pair {
 
     pub(super) fn put(&mut self, from: usize, path: PathId, pn: u64, body: Vec<u8>) {
         let wire = self.wires[path as usize].clone();
-        if wire.cut[from] || self.rng.below(1000) < wire.loss {
+        let size = body.len() + path::PACKET_OVERHEAD as usize;
+        if wire.cut[from] || size > wire.carries || self.rng.below(1000) < wire.loss {
             return;
         }
         let copies = if self.rng.below(1000) < wire.duplicates { 2 } else { 1 };

@@ -297,3 +297,64 @@ proptest! {
         }
     }
 }
+
+/// A pair whose direct path may look for datagrams of 1,472 bytes, after `count` large messages on it.
+fn bulk_on_a_direct_path_that_carries(carries: usize, loss: u64, count: u32) -> Pair {
+    let mut pair = Pair::new(21);
+    pair.open();
+    pair.open_direct();
+    pair.ends.iter_mut().for_each(|end| end.allow_datagrams(DIRECT, 1_472));
+    (pair.wires[1].carries, pair.wires[1].loss) = (carries, loss);
+    send_bulk(&mut pair, count);
+    pair
+}
+
+fn send_bulk(pair: &mut Pair, count: u32) {
+    let want = pair.got[B].len() + count as usize;
+    for n in 0..count {
+        while pair.ends[A].send_next(pair.now, PEER, &numbered(n, 20_000)).is_err() {
+            pair.run(ms(20));
+        }
+        pair.run(ms(20));
+    }
+    pair.until(ms(20_000), |p| p.got[B].len() == want);
+}
+
+#[test]
+fn a_direct_path_learns_how_large_a_datagram_it_carries_even_where_packets_are_lost() {
+    for (carries, loss) in [(1_500, 0), (1_500, 50), (1_400, 0), (1_400, 20), (1_200, 0)] {
+        let pair = bulk_on_a_direct_path_that_carries(carries, loss, 100);
+        let found = pair.ends[A].paths[DIRECT as usize].datagram() as usize;
+        let best = carries.min(1_472);
+        assert!(found <= best && (loss > 0 || found + 16 >= best), "{found} of {carries} at {loss} ‰");
+        assert!(found > 1_200 || carries == 1_200, "{found} of {carries} at {loss} ‰");
+        let largest = pair.log.iter().filter(|l| l.path == MAIN).map(|l| l.len).max();
+        assert!(largest.is_some_and(|len| len <= PAYLOAD), "the relay is not asked for more");
+    }
+}
+
+#[test]
+fn a_path_that_comes_to_carry_less_is_noticed_and_nothing_is_lost() {
+    let mut pair = bulk_on_a_direct_path_that_carries(1_500, 0, 20);
+    assert_eq!(pair.ends[A].paths[DIRECT as usize].datagram(), 1_472);
+    pair.wires[1].carries = 1_300;
+    let start = pair.now;
+    send_bulk(&mut pair, 20);
+    assert!(pair.now.since(start) < ms(2_000), "{:?}", pair.now.since(start));
+    assert_eq!(pair.ends[A].paths[DIRECT as usize].datagram(), 1_200);
+    assert_eq!(pair.bytes_of(B, PEER), (0..40).map(|n| numbered(n % 20, 20_000)).collect::<Vec<_>>());
+    assert!(!pair.events[A].contains(&PathEvent::Dead(DIRECT)));
+}
+
+#[test]
+fn a_game_of_small_packets_probes_for_no_larger_ones() {
+    let mut pair = Pair::new(22);
+    pair.open();
+    pair.open_direct();
+    pair.ends.iter_mut().for_each(|end| end.allow_datagrams(DIRECT, 1_472));
+    for n in 0..200 {
+        pair.send(A, PEER, &numbered(n, 100));
+        pair.run(ms(16));
+    }
+    assert!(pair.log.iter().all(|l| l.len < 1_000));
+}
