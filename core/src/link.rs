@@ -347,7 +347,9 @@ impl Link {
         self.renew_keys(now);
         while out.room() >= DATAGRAM && (self.answer(now, route, out) || self.probe(now, route, out)) {}
         while let Some(path) = self.transport.wants(now) {
-            if out.room() < self.transport.datagram(now, path).max(DATAGRAM) || !self.packet(now, path, route, out, Body::Due) {
+            if out.room() < self.transport.datagram(now, path).max(DATAGRAM)
+                || !self.packet(now, path, route, out, Body::Due)
+            {
                 break;
             }
         }
