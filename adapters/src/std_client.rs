@@ -133,7 +133,8 @@ impl Client {
         }
     }
 
-    /// Logs out; the server and the peers learn of it at once.
+    /// Logs out. What was sent reliably before is still delivered, for a second at most, while [`Self::update`] is called; then
+    /// the server and the peers learn of it. Called again, or dropped, the client does not wait for that.
     pub fn disconnect(&mut self) {
         let now = self.driver.now();
         self.driver.machine_mut().disconnect(now);
@@ -173,6 +174,8 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
+        self.disconnect();
+        // Nobody drives it any more: the word of it goes out now, whatever was acknowledged.
         self.disconnect();
     }
 }

@@ -14,6 +14,7 @@ pub mod event;
 #[cfg(feature = "arbitrary")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod goodbye;
 mod group;
 pub mod ids;
 mod link;

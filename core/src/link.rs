@@ -6,6 +6,7 @@
 //! the packet protection, a close to the owner. Nothing in here knows of groups.
 
 use crate::entropy::KeyStream;
+use crate::goodbye::{self, Goodbye};
 use crate::ids::SocketId;
 use crate::machine::{Ecn, Wake};
 use crate::outbox::{Outbox, Transmit};
@@ -49,6 +50,10 @@ const OLD_KEY_PTOS: u32 = 3;
 /// Path challenges of a server that wait to be answered; the newest stay. A server asks once an interval.
 const MAX_ANSWERS: usize = 4;
 
+/// Least and longest time that reliable messages have to be acknowledged when their link is to end.
+const LEAST_FLUSH: Duration = Duration::from_secs(1);
+const LONGEST_FLUSH: Duration = Duration::from_secs(3);
+
 /// A CLOSE's reason on the wire: the application wanted it.
 pub(crate) const CLOSE_LOCAL: u8 = 0;
 /// A CLOSE's reason on the wire: the other end broke the protocol.
@@ -89,6 +94,8 @@ struct Direct {
     to: Option<SocketAddr>,
     /// How long the probe that validated it took to be answered.
     probed_rtt: Duration,
+    /// Since when the transport leaves the path alone, and until when its probes may take to be acknowledged.
+    suspected: Option<(Instant, Instant)>,
 }
 
 /// See the module's text.
@@ -140,7 +147,7 @@ impl Link {
         keys: &mut KeyStream,
     ) -> Self {
         transport.queue_key_share(protection.offer(keys));
-        let direct = Direct { punch, to: None, probed_rtt: Duration::ZERO };
+        let direct = Direct { punch, to: None, probed_rtt: Duration::ZERO, suspected: None };
         Self::new(now, protection, transport, Some(direct), None)
     }
 
@@ -296,11 +303,30 @@ impl Link {
         }
         let Some(direct) = &mut self.direct else { return };
         while let Some(event) = self.transport.poll_path_event() {
-            if let PathEvent::Dead(DIRECT) = event {
-                self.transport.close_path(now, DIRECT);
-                direct.to = None;
-                direct.punch.on_dead(now);
+            match event {
+                PathEvent::Suspect(DIRECT) => {
+                    let pto = self.transport.pto(DIRECT);
+                    direct.suspected = Some((now, now + pto));
+                }
+                PathEvent::Recovered(DIRECT) => {
+                    direct.suspected = None;
+                    direct.punch.on_recovered(now);
+                }
+                PathEvent::Dead(DIRECT) => {
+                    self.transport.close_path(now, DIRECT);
+                    (direct.to, direct.suspected) = (None, None);
+                    direct.punch.on_dead(now);
+                }
+                _ => {}
             }
+        }
+        // The peer answers by the relay, and has had time to on the direct path.
+        if let Some((since, until)) = direct.suspected
+            && now >= until
+            && self.transport.last_acked(MAIN) > Some(since)
+        {
+            direct.suspected = None;
+            direct.punch.on_doubt(now);
         }
     }
 
@@ -317,11 +343,12 @@ impl Link {
         loop {
             match direct.punch.poll_event()? {
                 PunchEvent::Validated { to, rtt } => {
-                    (direct.to, direct.probed_rtt) = (Some(to), rtt);
+                    (direct.to, direct.probed_rtt, direct.suspected) = (Some(to), rtt, None);
                     self.transport.open_path(now, DIRECT, rtt, PAYLOAD);
                     self.transport.allow_datagrams(DIRECT, ETHERNET[usize::from(to.is_ipv6())]);
                     self.transport.set_keepalive(DIRECT, Some(keepalive));
                 }
+                PunchEvent::Answered => self.transport.probe(DIRECT),
                 PunchEvent::WantsRestart => return Some(Punched::WantsRestart),
                 PunchEvent::Verdict(verdict) => return Some(Punched::Verdict(verdict)),
             }
@@ -355,9 +382,21 @@ impl Link {
         }
     }
 
-    /// Says goodbye on the main path. Once, and without waiting for an answer: the other end's idle timeout covers loss.
-    pub(crate) fn close(&mut self, now: Instant, route: &mut Route<'_>, reason: u8, out: &mut Outbox) {
-        self.packet(now, MAIN, route, out, Body::Close(reason));
+    /// Until when what is queued may take to be acknowledged before the last word: a second, which is three probe timeouts
+    /// nearly everywhere, and where it is not, those.
+    pub(crate) fn flush_until(&self, now: Instant) -> Instant {
+        now + self.transport.pto(MAIN).saturating_mul(3).clamp(LEAST_FLUSH, LONGEST_FLUSH)
+    }
+
+    /// Says goodbye to `to`, straight, on the main path. `None` if there is no room or no number left.
+    pub(crate) fn close(&mut self, now: Instant, to: SocketAddr, reason: u8, out: &mut Outbox) -> Option<Goodbye> {
+        let mut sealed = [0; goodbye::MAX_LEN];
+        let space = out.reserve(goodbye::MAX_LEN)?;
+        let len = self.seal(now, MAIN, &mut sealed, Body::Close(reason))?;
+        let sealed = sealed.get(..len)?;
+        space.get_mut(..len)?.copy_from_slice(sealed);
+        out.commit(len, Transmit::datagram(SocketId::MAIN, to));
+        Some(Goodbye::new(now, sealed, to, self.transport.pto(MAIN)))
     }
 
     fn answer(&mut self, now: Instant, route: &mut Route<'_>, out: &mut Outbox) -> bool {

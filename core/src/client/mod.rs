@@ -14,6 +14,7 @@ use crate::command::{Command, SendOptions, To};
 use crate::config::{self, ClientConfig, ConfigError};
 use crate::entropy::Entropy;
 use crate::event::{ClientEvent, EndReason, LoginFailure, Path};
+use crate::goodbye::Goodbye;
 use crate::ids::{Channel, GroupId, PeerId, Reliability, SocketId};
 use crate::machine::{Entry, Input, Machine, Request, SendFailure, SocketInput, Tap, Wake};
 use crate::outbox::Outbox;
@@ -47,12 +48,22 @@ pub struct Client {
 enum Phase {
     LoggingIn(Box<Login>),
     Online(Box<Session>),
-    /// Over but for a last packet that says so, if `silent` is not set, and for what came before the end and was not polled.
+    /// Over but for what the server has yet to hear, and for what came before the end and was not polled.
     Ended {
         session: Box<Session>,
-        silent: bool,
+        parting: Parting,
     },
     Over,
+}
+
+/// What the server has yet to hear of a session that is over.
+enum Parting {
+    /// What was sent reliably before, until it is acknowledged or this time has come; then the last word.
+    Flush(Instant),
+    /// The last word again, if it was lost.
+    Goodbye(Box<Goodbye>),
+    /// Nothing.
+    Done,
 }
 
 /// Where this host can be reached on its own network.
@@ -204,10 +215,16 @@ impl Client {
         }
     }
 
-    /// Logs out. The session is over at once; the server is told.
+    /// Logs out. The session is over at once: nothing more can be sent or received. What was sent reliably before is still
+    /// delivered, for a second at most (three probe timeouts if those are longer); then the server is told. All that
+    /// happens as long as the machine is driven, until [`Machine::wake`] is `None`. A second call does not wait for the
+    /// first part: whoever drops the machine next makes it, then transmits.
     pub fn disconnect(&mut self, now: Instant) {
         self.record(now, Entry::Command(&Command::Disconnect { client: PeerId::SERVER }));
-        self.end(EndReason::Local);
+        if let Phase::Ended { parting: Parting::Flush(until), .. } = &mut self.phase {
+            *until = now.min(*until);
+        }
+        self.end(now, EndReason::Local);
     }
 
     /// Does what `command` says, by the typed method for it.
@@ -284,7 +301,7 @@ impl Client {
             }
             (ClientEvent::Ended(_) | ClientEvent::LoginFailed(_), phase) => {
                 self.queue.clear();
-                if matches!(phase, Phase::Ended { silent: true, .. }) {
+                if matches!(phase, Phase::Ended { parting: Parting::Done, .. }) {
                     *phase = Phase::Over;
                 }
             }
@@ -299,20 +316,25 @@ impl Client {
     }
 
     /// The end of whatever there is, told once. A server that does not know of it is told, too.
-    fn end(&mut self, why: EndReason) {
+    fn end(&mut self, now: Instant, why: EndReason) {
         let event = match &self.phase {
             Phase::Over | Phase::Ended { .. } => return,
             Phase::Online(session) if session.me().is_some() => ClientEvent::Ended(why),
             Phase::LoggingIn(_) | Phase::Online(_) if why == EndReason::Local => ClientEvent::Ended(why),
             Phase::LoggingIn(_) | Phase::Online(_) => ClientEvent::LoginFailed(LoginFailure::NoAnswer),
         };
-        self.finish(event, why == EndReason::Remote);
+        let parting = match (why, &self.phase) {
+            (EndReason::Remote, _) => Parting::Done,
+            (EndReason::Local, Phase::Online(session)) => Parting::Flush(session.flush_until(now)),
+            _ => Parting::Flush(now),
+        };
+        self.finish(event, parting);
     }
 
-    fn finish(&mut self, event: ClientEvent, silent: bool) {
+    fn finish(&mut self, event: ClientEvent, parting: Parting) {
         self.queue.push(event);
         self.phase = match core::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Online(session) => Phase::Ended { session, silent },
+            Phase::Online(session) => Phase::Ended { session, parting },
             phase => {
                 debug_assert!(matches!(phase, Phase::LoggingIn(_)), "it ends once");
                 Phase::Over
@@ -324,7 +346,7 @@ impl Client {
         match (header::classify(datagram), &mut self.phase) {
             (Some(Kind::LoginReply), Phase::LoggingIn(login)) => match login.read(now, datagram, &self.config) {
                 LoginStep::Ignore => self.counters.unknown += 1,
-                LoginStep::Failed(why) => self.finish(ClientEvent::LoginFailed(why), true),
+                LoginStep::Failed(why) => self.finish(ClientEvent::LoginFailed(why), Parting::Done),
                 LoginStep::Done(start) => {
                     let session = Session::new(now, &self.config, &mut self.entropy, *start, self.local.candidates());
                     self.phase = Phase::Online(Box::new(session));
@@ -335,6 +357,15 @@ impl Client {
                 session.datagram(cid, from, ecn, datagram, &mut Around { now, queue, counters, entropy });
                 self.settle(now);
             }
+            (Some(Kind::Short { cid }), Phase::Ended { session, parting }) => match parting {
+                Parting::Flush(_) => {
+                    if session.absorb(now, cid, from, ecn, datagram).is_err() {
+                        *parting = Parting::Done;
+                    }
+                }
+                Parting::Goodbye(goodbye) => goodbye.hear(from),
+                Parting::Done => self.counters.unknown += 1,
+            },
             _ => self.counters.unknown += 1,
         }
     }
@@ -343,9 +374,9 @@ impl Client {
     fn settle(&mut self, now: Instant) {
         let Phase::Online(session) = &mut self.phase else { return };
         if let Some(failure) = session.refused() {
-            self.finish(ClientEvent::LoginFailed(failure), false);
+            self.finish(ClientEvent::LoginFailed(failure), Parting::Flush(now));
         } else if let Some(why) = session.over(now) {
-            self.end(why);
+            self.end(now, why);
         }
     }
 }
@@ -395,16 +426,16 @@ impl Machine for Client {
         match &mut self.phase {
             Phase::LoggingIn(login) => {
                 if login.transmit(now, &self.config, out).is_err() {
-                    self.finish(ClientEvent::LoginFailed(LoginFailure::NoAnswer), true);
+                    self.finish(ClientEvent::LoginFailed(LoginFailure::NoAnswer), Parting::Done);
                 }
             }
             Phase::Online(session) => {
                 session.transmit(now, &mut self.queue, out);
                 self.settle(now);
             }
-            Phase::Ended { session, silent } => {
-                *silent = *silent || session.close(now, out);
-                if *silent && self.queue.is_empty() {
+            Phase::Ended { session, parting } => {
+                session.part(now, parting, out);
+                if matches!(parting, Parting::Done) && self.queue.is_empty() {
                     self.phase = Phase::Over;
                 }
             }
@@ -421,8 +452,12 @@ impl Machine for Client {
         match &self.phase {
             Phase::LoggingIn(login) => Some(login.wake()),
             Phase::Online(session) => session.wake(),
-            Phase::Ended { silent: false, .. } => Some((Instant::ZERO, Wake::Now)),
-            Phase::Ended { .. } | Phase::Over => None,
+            Phase::Ended { session, parting } => match parting {
+                Parting::Flush(until) => Some(session.flush_wake(*until)),
+                Parting::Goodbye(goodbye) => Some((goodbye.wake(), Wake::Probe)),
+                Parting::Done => None,
+            },
+            Phase::Over => None,
         }
     }
 

@@ -7,7 +7,7 @@
 use super::login::Start;
 use super::queue::{Queue, Queued};
 use super::stash::Stash;
-use super::{ClientCounters, PeerView, SendError, Sent};
+use super::{ClientCounters, Parting, PeerView, SendError, Sent};
 use crate::config::{ClientConfig, Limits, Timers};
 use crate::entropy::{Entropy, SeededState};
 use crate::event::{ClientEvent, EndReason, LeaveReason, LoginFailure, Message, Path, RelayReason};
@@ -594,18 +594,72 @@ impl Session {
         }
     }
 
-    /// Writes the last packet. False if there is no room for it yet.
-    pub(super) fn close(&mut self, now: Instant, out: &mut Outbox) -> bool {
-        if out.room() < crate::link::DATAGRAM {
-            return false;
+    // ---- the end
+
+    /// Until when what was sent may take to be acknowledged; see [`Link::flush_until`].
+    pub(super) fn flush_until(&self, now: Instant) -> Instant {
+        self.server.flush_until(now)
+    }
+
+    fn is_flushed(&self) -> bool {
+        let peers = self.peers.iter().flatten().filter(|peer| !peer.dead).map(|peer| &peer.link);
+        core::iter::once(&self.server).chain(peers).all(|link| link.transport_ref().is_flushed())
+    }
+
+    pub(super) fn flush_wake(&self, until: Instant) -> (Instant, Wake) {
+        if self.is_flushed() {
+            return (Instant::ZERO, Wake::Now);
         }
-        let reason = match self.over {
-            Some(EndReason::Violation) => CLOSE_VIOLATION,
-            Some(EndReason::TimedOut) => CLOSE_TIMED_OUT,
-            _ => CLOSE_LOCAL,
-        };
-        self.server.close(now, &mut Route::Straight(self.leg.server), reason, out);
-        true
+        let end = (until, Wake::Idle);
+        self.schedule.next().map_or(end, |next| next.min(end))
+    }
+
+    /// Takes a packet in of which only the acknowledgements count any more.
+    pub(super) fn absorb(
+        &mut self,
+        now: Instant,
+        cid: u64,
+        from: SocketAddr,
+        ecn: Ecn,
+        datagram: &mut [u8],
+    ) -> Result<(), Closed> {
+        let Some((slot, path)) = self.by_cid.get(&cid).copied() else { return Ok(()) };
+        let Some(link) = link_mut(&mut self.server, &mut self.peers, slot) else { return Ok(()) };
+        let taken = link.receive(now, path, from, ecn, datagram);
+        let over = link.closed().is_some() || matches!(taken, Err(Unusable::Violation(_)));
+        if over && slot == SERVER_SLOT {
+            return Err(Closed);
+        }
+        self.refresh(slot);
+        Ok(())
+    }
+
+    /// Takes leave, a step at a time, as long as there is room: delivers what was sent before, then says so.
+    pub(super) fn part(&mut self, now: Instant, parting: &mut Parting, out: &mut Outbox) {
+        if let Parting::Flush(until) = parting {
+            let over = now >= *until || self.is_flushed();
+            if !over {
+                return self.transmit(now, &mut Queue::new(0), out);
+            }
+            let reason = match self.over {
+                Some(EndReason::Violation) => CLOSE_VIOLATION,
+                Some(EndReason::TimedOut) => CLOSE_TIMED_OUT,
+                _ => CLOSE_LOCAL,
+            };
+            if out.room() < crate::link::DATAGRAM {
+                return;
+            }
+            *parting = match self.server.close(now, self.leg.server, reason, out) {
+                Some(goodbye) => Parting::Goodbye(Box::new(goodbye)),
+                None => Parting::Done,
+            };
+        }
+        if let Parting::Goodbye(goodbye) = parting {
+            goodbye.transmit(now, out);
+            if goodbye.is_over(now) {
+                *parting = Parting::Done;
+            }
+        }
     }
 
     pub(super) fn wake(&self) -> Option<(Instant, Wake)> {
@@ -617,6 +671,9 @@ impl Session {
         Some(self.schedule.next().map_or(idle, |next| next.min(idle)))
     }
 }
+
+/// The server's end of the link is over.
+pub(super) struct Closed;
 
 /// A new peer, as the server tells of it.
 struct Up<'a> {

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::config::{Limits, ServerConfig};
-use crate::event::RelayReason;
+use crate::event::{RelayReason, ServerEvent};
 use crate::machine::SocketInput;
 use crate::server::{GroupOptions, Server};
 use crate::transport::Scope;
@@ -28,8 +28,12 @@ struct Bench {
     /// All destinations so far.
     sent_to: Vec<SocketAddr>,
     events: Vec<Vec<ClientEvent>>,
+    /// What the server told its application, logins apart.
+    told: Vec<ServerEvent>,
     /// Clients whose application polls nothing.
     away: Vec<bool>,
+    /// So does the server's.
+    server_away: bool,
 }
 
 impl Bench {
@@ -45,7 +49,8 @@ impl Bench {
             })
             .collect();
         let (events, away) = (vec![Vec::new(); clients.len()], vec![false; clients.len()]);
-        let mut bench = Self { now, server, clients, flying: Vec::new(), sent_to: Vec::new(), events, away };
+        let (flying, sent_to, told) = (Vec::new(), Vec::new(), Vec::new());
+        let mut bench = Self { now, server, clients, flying, sent_to, events, told, away, server_away: false };
         bench.run(100);
         assert!(bench.clients.iter().all(|(_, c)| c.id().is_some()));
         bench
@@ -110,9 +115,14 @@ impl Bench {
 
     fn poll(&mut self) {
         let mut payload = Vec::new();
-        while let Some(event) = self.server.poll_event(self.now, &mut payload) {
-            if let crate::event::ServerEvent::LoginRequested { login, .. } = event {
-                self.server.accept(self.now, login, b"", b"").unwrap();
+        while !self.server_away
+            && let Some(event) = self.server.poll_event(self.now, &mut payload)
+        {
+            match event {
+                ServerEvent::LoginRequested { login, .. } => {
+                    self.server.accept(self.now, login, b"", b"").unwrap();
+                }
+                event => self.told.push(event),
             }
         }
         for (at, (_, client)) in self.clients.iter_mut().enumerate().filter(|(at, _)| !self.away[*at]) {
@@ -124,11 +134,18 @@ impl Bench {
 
     /// Lets `ms` milliseconds pass, a millisecond at a time.
     fn run(&mut self, ms: u64) {
+        self.run_losing(ms, |_| false);
+    }
+
+    /// The same, while datagrams get lost.
+    fn run_losing(&mut self, ms: u64, mut lost: impl FnMut(&Datagram) -> bool) {
         for _ in 0..ms {
             self.now = self.now + Duration::from_millis(1);
             self.transmit();
             for datagram in core::mem::take(&mut self.flying) {
-                self.deliver(datagram);
+                if !lost(&datagram) {
+                    self.deliver(datagram);
+                }
             }
             self.poll();
         }
@@ -341,7 +358,7 @@ fn a_client_that_floods_reports_and_requests_makes_one_event_and_one_round_of_pu
     }
     let (mut payload, mut told) = (Vec::new(), Vec::new());
     while let Some(event) = bench.server.poll_event(bench.now, &mut payload) {
-        told.extend(matches!(event, crate::event::ServerEvent::PathChanged { .. }).then_some(event));
+        told.extend(matches!(event, ServerEvent::PathChanged { .. }).then_some(event));
     }
     assert_eq!(told.len(), 1, "{told:?}");
     let sent = bench.sent_to.len() - before;
@@ -425,4 +442,116 @@ fn what_a_client_sends_its_peers_by_the_relay_from_a_new_address_is_forwarded_an
     assert!(bench.server.counters().forwarded > before);
     bench.run(1500);
     assert_eq!((bench.server.counters().moved, bench.messages(1)), (1, 1));
+}
+
+/// Every fifth datagram is lost.
+fn every_fifth() -> impl FnMut(&Datagram) -> bool {
+    let mut count = 0;
+    move |_| {
+        count += 1;
+        count % 5 == 0
+    }
+}
+
+#[test]
+fn what_a_server_sent_before_it_disconnects_a_client_arrives_before_the_end() {
+    let mut bench = Bench::new(&FAR_APART[..1]);
+    let me = bench.id(0);
+    bench.run(20);
+    let before = bench.events[0].len();
+    for _ in 0..20 {
+        bench.server.send(bench.now, me, RELIABLE, &[7; 300], SendOptions::default()).unwrap();
+    }
+    bench.server.disconnect(bench.now, me).unwrap();
+    assert!(bench.server.send(bench.now, me, RELIABLE, b"too late", SendOptions::default()).is_err());
+    bench.run_losing(1500, every_fifth());
+    let told = &bench.events[0][before..];
+    assert_eq!(told.iter().filter(|e| matches!(e, ClientEvent::Message(_))).count(), 20);
+    assert!(matches!(told.last(), Some(ClientEvent::Ended(EndReason::Remote))), "{told:?}");
+}
+
+#[test]
+fn what_a_client_sent_before_its_logout_reaches_the_server_and_its_peers_before_the_word_of_it() {
+    let mut bench = Bench::new(&FAR_APART[..2]);
+    let group = bench.group();
+    bench.run(500);
+    let (me, before) = (bench.id(0), bench.told.len());
+    for _ in 0..10 {
+        bench.send(0, PeerId::SERVER, RELIABLE, &[7; 300]).unwrap();
+        bench.send(0, group, RELIABLE, &[8; 300]).unwrap();
+    }
+    let now = bench.now;
+    bench.clients[0].1.disconnect(now);
+    assert_eq!(bench.send(0, group, RELIABLE, b"too late"), Err(SendError::Gone));
+    bench.run_losing(1500, every_fifth());
+    assert_eq!(bench.messages(1), 10);
+    let told = &bench.told[before..];
+    assert_eq!(told.iter().filter(|e| matches!(e, ServerEvent::Message(_))).count(), 10);
+    let left = ServerEvent::ClientLeft { client: me, why: EndReason::Remote };
+    let last = told.iter().rfind(|e| matches!(e, ServerEvent::Message(_) | ServerEvent::ClientLeft { .. }));
+    assert_eq!(last, Some(&left));
+}
+
+#[test]
+fn a_second_logout_waits_for_nothing() {
+    let mut bench = Bench::new(&FAR_APART[..1]);
+    bench.send(0, PeerId::SERVER, RELIABLE, &[7; 3000]).unwrap();
+    let (me, now) = (bench.id(0), bench.now);
+    bench.clients[0].1.disconnect(now);
+    bench.clients[0].1.disconnect(now);
+    bench.run(1);
+    assert!(bench.told.contains(&ServerEvent::ClientLeft { client: me, why: EndReason::Remote }));
+    assert_eq!(bench.events[0].iter().filter(|e| matches!(e, ClientEvent::Ended(_))).count(), 1);
+}
+
+#[test]
+fn a_server_that_was_not_polled_hands_messages_on_before_it_tells_that_their_sender_left() {
+    let mut bench = Bench::new(&FAR_APART[..1]);
+    bench.run(20);
+    let (me, before) = (bench.id(0), bench.told.len());
+    bench.server_away = true;
+    for _ in 0..5 {
+        bench.send(0, PeerId::SERVER, RELIABLE, b"the score").unwrap();
+    }
+    bench.run(20);
+    let now = bench.now;
+    bench.clients[0].1.disconnect(now);
+    bench.run(3000);
+    assert_eq!((bench.server.size().clients, bench.server.size().sessions), (0, 1), "kept for its messages");
+    bench.server_away = false;
+    bench.run(1);
+    let told = &bench.told[before..];
+    assert!(told[..5].iter().all(|e| matches!(e, ServerEvent::Message(_))), "{told:?}");
+    assert_eq!(told[5..], [ServerEvent::ClientLeft { client: me, why: EndReason::Remote }]);
+    assert_eq!(bench.server.size().sessions, 0);
+}
+
+#[test]
+fn a_goodbye_that_was_lost_is_said_again_by_either_end() {
+    let mut bench = Bench::new(&FAR_APART[..2]);
+    bench.run(20);
+    let (first, second, now) = (bench.id(0), bench.id(1), bench.now);
+    bench.clients[0].1.disconnect(now);
+    bench.server.disconnect(now, second).unwrap();
+    bench.run_losing(5, |_| true);
+    assert_eq!(bench.server.size().clients, 1, "the server has not heard");
+    bench.run(1000);
+    assert!(bench.told.contains(&ServerEvent::ClientLeft { client: first, why: EndReason::Remote }));
+    assert!(matches!(bench.events[1].last(), Some(ClientEvent::Ended(EndReason::Remote))));
+}
+
+#[test]
+fn who_missed_every_goodbye_is_told_when_it_speaks_and_then_nothing_is_left() {
+    let mut bench = Bench::new(&FAR_APART[..1]);
+    bench.run(20);
+    let (me, now) = (bench.id(0), bench.now);
+    bench.server.disconnect(now, me).unwrap();
+    bench.run_losing(900, |d| d.from == SERVER);
+    assert!(!bench.events[0].iter().any(|e| matches!(e, ClientEvent::Ended(_))));
+    bench.send(0, PeerId::SERVER, RELIABLE, b"still there?").unwrap();
+    bench.run(10);
+    assert!(matches!(bench.events[0].last(), Some(ClientEvent::Ended(EndReason::Remote))));
+    bench.run(6000);
+    assert_eq!((bench.server.size().sessions, bench.server.wake()), (0, None));
+    assert_eq!(bench.clients[0].1.wake(), None);
 }

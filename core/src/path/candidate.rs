@@ -210,12 +210,12 @@ impl Candidate {
         }
     }
 
-    /// Nothing sent before now proves anything.
-    pub(super) fn forget(&mut self) {
+    /// Nothing sent before now proves anything. What its schedule still has goes on if it `stays`.
+    pub(super) fn forget(&mut self, stays: bool) {
         self.rtt = None;
         self.outstanding.clear();
         self.oldest = 0;
-        self.due = None;
+        self.due = self.due.filter(|_| stays);
     }
 
     #[cfg(test)]

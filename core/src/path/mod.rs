@@ -23,6 +23,12 @@
 //! lead to [`Verdict::Direct`] is followed by another after [`FIRST_BACKOFF`], doubling up to [`LAST_BACKOFF`]; each
 //! begins with [`PunchEvent::WantsRestart`], a wish that the server restart both ends together by [`Punch::start`].
 //!
+//! **Doubt.** The transport leaves a direct path after two probe timeouts in a row. When the relay answers and the direct
+//! path still does not, the owner says so by [`Punch::on_doubt`]: the pair counts as relayed, and a round looks for the
+//! peer, while the transport goes on testing the path; whichever is first makes it direct again. If neither was within the
+//! round, the address that was good last is tried once after [`FIRST_RETRY`], then at pauses that grow by half up to
+//! [`LAST_RETRY`]; whatever authentic comes from the peer is a reason to challenge it at once.
+//!
 //! **Why that fast at first.** The server tells both ends at one moment. The end with the shorter way to the server
 //! sends first, and its NAT is open from then on; but its packets fail at the other end's NAT until that end too has
 //! sent. What arrives is the first packet sent after that, so repeating every `t` costs up to `t` over the bound "later
@@ -76,6 +82,10 @@ const TOKEN_LIFE: Duration = Duration::from_secs(5);
 const FIRST_BACKOFF: Duration = Duration::from_secs(10);
 /// The longest wait between rounds: about the lifetime of the NAT state and leases that a later round may find changed.
 const LAST_BACKOFF: Duration = Duration::from_secs(300);
+/// Between rounds, the hole that was there before is tried again after this, …
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// … then after pauses that grow by half, to this: what a keepalive costs.
+const LAST_RETRY: Duration = Duration::from_secs(5);
 /// A hole that lived at least this long did carry traffic: its death is no reason to wait with the next round.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 /// What a candidate must be better by, beside a tenth, to take over (as GameNetworkingSockets and iroh do): below the
@@ -137,6 +147,8 @@ pub(crate) enum Over {
 pub(crate) enum PunchEvent {
     /// From now on direct packets go to `to`, which is proven to arrive; `rtt` is the best of its challenges' times.
     Validated { to: SocketAddr, rtt: Duration },
+    /// The address in use answered, though the transport doubts it: it should be tried with a packet now.
+    Answered,
     /// The server should start both ends' next round at one moment. Once a round.
     WantsRestart,
     /// The verdict changed.
@@ -216,11 +228,17 @@ pub(crate) struct Punch {
     /// A whole round is over: what did not happen counts as impossible for now.
     judged: bool,
     was_direct: bool,
+    /// The transport doubts the path in use, with reason.
+    doubted: bool,
     verdict: Verdict,
     /// The verdict that the last event told, or the first one.
     told: Verdict,
     validated: Option<(SocketAddr, Duration)>,
     wants_restart: bool,
+    /// A doubted address answered.
+    answered: bool,
+    /// When the last hole is tried again between two rounds, and the pause before that.
+    retry: Option<(Instant, Duration)>,
     responses: VecDeque<Response>,
     stats: PunchStats,
 }
@@ -247,10 +265,13 @@ impl Punch {
             budget: ROUND_BUDGET,
             judged: false,
             was_direct: false,
+            doubted: false,
             verdict: Verdict::Relayed(reason),
             told: Verdict::Relayed(reason),
             validated: None,
             wants_restart: false,
+            answered: false,
+            retry: None,
             responses: VecDeque::new(),
             stats: PunchStats::default(),
         }
@@ -357,6 +378,19 @@ impl Punch {
         }
     }
 
+    /// Data goes by the relay for now, which is answered while the direct path is not: the pair is relayed until
+    /// [`Self::on_recovered`], a death, or another address that answers. A round begins at once, as the hole may have moved.
+    pub(crate) fn on_doubt(&mut self, now: Instant) {
+        self.doubted = self.send.is_some();
+        self.update(now);
+    }
+
+    /// The path in use carries data again.
+    pub(crate) fn on_recovered(&mut self, now: Instant) {
+        self.doubted = false;
+        self.update(now);
+    }
+
     /// The transport gave the direct path up. Nothing proven before counts any longer.
     pub(crate) fn on_dead(&mut self, now: Instant) {
         if self.send.take().is_none() {
@@ -364,17 +398,20 @@ impl Punch {
         }
         self.validated = None;
         self.rival = None;
+        let already_punching = core::mem::take(&mut self.doubted) && matches!(self.phase, Phase::Round { .. });
         self.last_response = None;
         self.last_inbound = None;
         for candidate in &mut self.candidates {
-            candidate.forget();
+            candidate.forget(already_punching);
         }
         self.young_deaths = match now.since(self.open_since) {
             lived if lived >= STABLE_AFTER => 0,
             _ => self.young_deaths.saturating_add(1),
         };
         self.failures = self.young_deaths.saturating_sub(2);
-        if self.young_deaths <= 1 {
+        if already_punching {
+            // The round of the doubt goes on.
+        } else if self.young_deaths <= 1 {
             self.begin_round(now);
             self.wants_restart = true;
         } else {
@@ -392,12 +429,15 @@ impl Punch {
             self.told = self.verdict;
             return Some(PunchEvent::Verdict(self.verdict));
         }
+        if core::mem::take(&mut self.answered) {
+            return Some(PunchEvent::Answered);
+        }
         core::mem::take(&mut self.wants_restart).then_some(PunchEvent::WantsRestart)
     }
 
     /// When to poll at the latest. [`Instant::ZERO`] while an event or a response waits.
     pub(crate) fn wake(&self) -> Option<Instant> {
-        let event = self.validated.is_some() || self.told != self.verdict || self.wants_restart;
+        let event = self.validated.is_some() || self.told != self.verdict || self.wants_restart || self.answered;
         if event || !self.responses.is_empty() {
             return Some(Instant::ZERO);
         }
@@ -414,7 +454,8 @@ impl Punch {
         };
         let rival = self.rival.map(|(.., settled)| settled);
         let due = self.candidates.iter().filter(|c| c.affords()).filter_map(|c| c.due);
-        due.chain(phase).chain(silence).chain(rival).min()
+        let retry = self.retry.map(|(at, _)| at).filter(|_| matches!(self.phase, Phase::Waiting { .. }));
+        due.chain(phase).chain(silence).chain(rival).chain(retry).min()
     }
 
     /// The verdict as of the last call.
@@ -452,9 +493,22 @@ impl Punch {
                 self.begin_round(now);
                 self.wants_restart = true;
             }
+            Phase::Waiting { .. } if now < Instant::FAR => self.try_last_hole(now),
             _ => {}
         }
         self.update(now);
+    }
+
+    /// Between two rounds: one challenge to where it was direct before, with growing pauses, so that a cut that healed is
+    /// noticed after a third of the time that it lasted.
+    fn try_last_hole(&mut self, now: Instant) {
+        let Some((_, pause)) = self.retry.filter(|(at, _)| *at <= now) else { return };
+        let pause = pause.saturating_mul(3).min(LAST_RETRY * 2) / 2;
+        self.retry = Some((now + self.jittered(pause), pause));
+        let last_good = self.last_good;
+        for candidate in self.candidates.iter_mut().filter(|c| last_good == Some(c.address)) {
+            candidate.due = Some(now);
+        }
     }
 
     fn begin_round(&mut self, now: Instant) {
@@ -471,6 +525,9 @@ impl Punch {
         let doubled = FIRST_BACKOFF.saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX));
         self.failures = self.failures.saturating_add(1);
         self.phase = Phase::Waiting { until: now + self.jittered(doubled.min(LAST_BACKOFF)) };
+        // One that keeps dying young would only die again.
+        let promising = self.was_direct && self.young_deaths <= 1;
+        self.retry = promising.then(|| (now + self.jittered(FIRST_RETRY), FIRST_RETRY));
     }
 
     /// Draws the consequences of whatever changed: who need not be challenged any more, the verdict, the phase.
@@ -484,6 +541,8 @@ impl Punch {
         let direct = self.verdict == Verdict::Direct;
         self.was_direct |= direct;
         match self.phase {
+            // The peer may be gone from where it was: look everywhere at once. Not if this hole has died young before.
+            Phase::Settled if !direct && self.doubted && self.young_deaths > 0 => self.wait(now),
             Phase::Settled if !direct => {
                 self.failures = 0;
                 self.begin_round(now);
@@ -499,10 +558,10 @@ impl Punch {
         let inbound = self.last_inbound.is_some_and(|last| now.since(last) < self.config.inbound_silence);
         Verdict::Relayed(match (outbound, inbound) {
             _ if !self.config.allowed => RelayReason::Forbidden,
-            (true, true) => return Verdict::Direct,
+            (true, true) if !self.doubted => return Verdict::Direct,
             _ if self.was_direct => RelayReason::HoleClosed,
             _ if !self.judged => RelayReason::Probing,
-            (true, false) => RelayReason::OnlyOutbound,
+            (true, _) => RelayReason::OnlyOutbound,
             (false, true) => RelayReason::OnlyInbound,
             (false, false) => RelayReason::NoAnswer,
         })
@@ -517,6 +576,7 @@ impl Punch {
         };
         if current == address {
             self.rival = None;
+            self.answered = self.doubted;
             return;
         }
         let known = self.candidates.iter().find(|c| c.address == current);
@@ -534,6 +594,7 @@ impl Punch {
 
     fn use_address(&mut self, address: SocketAddr, rtt: Duration) {
         self.rival = None;
+        self.doubted = false;
         self.send = Some(address);
         self.last_good = self.send;
         self.validated = Some((address, rtt));

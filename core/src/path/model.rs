@@ -168,6 +168,7 @@ impl Network {
                         end.direct = end.direct.or(Some(self.now));
                     }
                 }
+                PunchEvent::Answered => {}
                 PunchEvent::WantsRestart => {}
             }
         }

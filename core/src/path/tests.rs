@@ -298,6 +298,43 @@ fn a_dead_hole_is_probed_anew_at_once_with_the_last_good_address_in_front() {
 }
 
 #[test]
+fn a_doubted_path_counts_as_relayed_and_is_tested_as_soon_as_it_answers() {
+    let mut punch = direct();
+    punch.on_doubt(ms(20_000));
+    assert_eq!(events(&mut punch), [relayed(RelayReason::HoleClosed), PunchEvent::WantsRestart]);
+    let token = challenges(&mut punch, ms(20_000))[0].1;
+    punch.on_response(ms(20_030), token);
+    assert_eq!(events(&mut punch), [PunchEvent::Answered], "a challenge that passes is not traffic that passes");
+    punch.on_recovered(ms(20_060));
+    assert_eq!(events(&mut punch), [PunchEvent::Verdict(Verdict::Direct)]);
+}
+
+#[test]
+fn a_death_after_a_doubt_leaves_the_round_of_the_doubt_alone() {
+    let mut punch = direct();
+    punch.on_doubt(ms(20_000));
+    let (before, _) = pass(&mut punch, ms(21_000));
+    punch.on_dead(ms(21_000));
+    let (after, told) = pass(&mut punch, ms(24_999));
+    assert_eq!(told, [], "one wish a round");
+    assert!(before.len() > 50 && (4..9).contains(&after.len()), "{} then {}", before.len(), after.len());
+    punch.on_packet(ms(25_000), at(1));
+    punch.on_response(ms(25_000), after[after.len() - 1].2);
+    assert_eq!(punch.verdict(), Verdict::Direct);
+}
+
+#[test]
+fn between_rounds_the_hole_that_was_there_is_tried_with_growing_pauses() {
+    let mut punch = direct();
+    punch.on_dead(ms(20_000));
+    pass(&mut punch, ms(25_000));
+    let (sent, told) = pass(&mut punch, ms(33_000));
+    assert!((3..6).contains(&sent.len()) && told.is_empty(), "{sent:?}");
+    let gaps: Vec<_> = sent.windows(2).map(|two| two[1].0.since(two[0].0)).collect();
+    assert!(gaps.is_sorted() && sent.iter().all(|(_, to, _)| *to == at(1)), "{sent:?}");
+}
+
+#[test]
 fn what_was_sent_before_a_death_proves_nothing_after_it() {
     let mut punch = direct();
     punch.start(ms(50_000), &[at(1)]);

@@ -3,7 +3,7 @@
 use super::{Phase, Queued, Server};
 use crate::client::{SendError, send_error};
 use crate::command::{Command, SendOptions, To};
-use crate::event::{EndReason, ServerEvent};
+use crate::event::EndReason;
 use crate::group::server::{CreateGroupError, DestroyError, JoinError, LeaveError};
 use crate::ids::{Channel, GroupId, LoginId, PeerId};
 use crate::machine::Entry;
@@ -124,11 +124,17 @@ impl Server {
         Ok(())
     }
 
-    /// Ends a client's session. It is told; its groups lose it at once.
+    /// Ends a client's session. Its groups lose it at once. What was sent to it reliably is still delivered, for a second at
+    /// most (three probe timeouts if those are longer); then it is told.
     pub fn disconnect(&mut self, now: Instant, client: PeerId) -> Result<(), UnknownClient> {
         self.record_command(now, || Command::Disconnect { client });
         self.client(client).ok_or(UnknownClient)?;
-        self.part(now, client.slot(), EndReason::Local);
+        let slot = client.slot();
+        self.part(now, slot, EndReason::Local);
+        if let Some(session) = self.session_mut(slot).filter(|s| !s.link.transport_ref().is_flushed()) {
+            session.deadline = session.link.flush_until(now);
+        }
+        self.refresh(slot);
         Ok(())
     }
 
@@ -234,11 +240,11 @@ impl Server {
         let Some(session) = self.session_mut(slot).filter(|s| s.phase == Phase::Online) else { return };
         session.phase = Phase::Closing(why);
         session.deadline = now;
+        session.left_waits = true;
         let peer = session.peer;
         self.online -= 1;
         self.groups.client_gone(peer);
-        self.queue.retain(|q| !matches!(q, Queued::Message(p) | Queued::Writable(p) if *p == peer));
-        self.queue.push_back(Queued::Event(ServerEvent::ClientLeft { client: peer, why }));
+        self.queue.push_back(Queued::Left(peer, why));
         self.carry_out(now);
         self.refresh(slot);
     }

@@ -11,6 +11,7 @@ mod session;
 use crate::config::{self, ConfigError, ServerConfig, common_suite};
 use crate::entropy::{Entropy, SeededState};
 use crate::event::{EndReason, Message, Path, ServerEvent};
+use crate::goodbye::Goodbye;
 use crate::group::server::{Effect, GroupLimits, Groups};
 use crate::ids::{GroupId, PeerId, SocketId};
 use crate::link::{CLOSE_LOCAL, CLOSE_TIMED_OUT, CLOSE_VIOLATION, DATAGRAM, Route, Unusable};
@@ -76,12 +77,16 @@ pub struct Server {
 struct Slot {
     generation: u32,
     session: Option<Box<Session>>,
+    /// The last word of a session that was here, and its id.
+    goodbye: Option<(u64, Box<Goodbye>)>,
 }
 
 enum Queued {
     Event(ServerEvent),
     Message(PeerId),
     Writable(PeerId),
+    /// A client's session is over. What it sent before stands before this.
+    Left(PeerId, EndReason),
     /// Traffic of a pair goes otherwise: the lower and the higher client. One entry a pair.
     Path(PeerId, PeerId),
 }
@@ -179,8 +184,12 @@ impl Server {
                     let Some(path) = self.pairs.take_news(a, b) else { continue };
                     return Some(ServerEvent::PathChanged { a, b, path });
                 }
+                Queued::Left(client, why) => {
+                    self.told_left(client);
+                    return Some(ServerEvent::ClientLeft { client, why });
+                }
                 Queued::Message(from) => {
-                    let Some(session) = self.client_mut(from) else { continue };
+                    let Some(session) = self.session_mut(from.slot()).filter(|s| s.peer == from) else { continue };
                     session.marks = session.marks.saturating_sub(1);
                     let delivery = session.link.transport().next_message(payload);
                     self.refresh(from.slot());
@@ -311,25 +320,60 @@ impl Server {
         self.refresh(slot);
     }
 
-    /// Ends a session: nothing of it remains.
-    fn end(&mut self, now: Instant, slot: u32, why: EndReason) {
+    /// Ends a session: nothing of it remains but what its application has yet to hear, and its last word if it has one.
+    fn end(&mut self, now: Instant, slot: u32, why: EndReason, goodbye: Option<Goodbye>) {
         self.part(now, slot, why);
         self.leave_phase(slot, why);
         let Some(place) = self.sessions.get_mut(slot as usize) else { return };
-        let Some(session) = place.session.take() else { return };
-        // An id is never used again: a slot whose generations are used up is nobody's any more.
-        if place.generation < u32::MAX {
-            self.free.push(slot);
-        }
-        self.live -= 1;
-        self.schedule.set(slot, None);
+        let Some(session) = place.session.as_deref_mut() else { return };
+        session.phase = Phase::Gone;
         self.requests.remove(&session.request);
         self.relay.remove_session(session.id);
+        place.goodbye = goodbye.map(|goodbye| (session.id, Box::new(goodbye)));
+        self.vacate(slot);
+    }
+
+    /// The application heard that a client left, and before it whatever the client had sent.
+    fn told_left(&mut self, client: PeerId) {
+        if let Some(session) = self.session_mut(client.slot()).filter(|s| s.peer == client) {
+            session.left_waits = false;
+            self.vacate(client.slot());
+        }
+    }
+
+    /// Gives back what nobody needs any more of a slot whose session may be over.
+    fn vacate(&mut self, slot: u32) {
+        let Some(place) = self.sessions.get_mut(slot as usize) else { return };
+        if place.session.take_if(|s| s.phase == Phase::Gone && !s.left_waits).is_some() {
+            self.live -= 1;
+            // An id is never used again: a slot whose generations are used up is nobody's any more.
+            if place.goodbye.is_none() && place.generation < u32::MAX {
+                self.free.push(slot);
+            }
+        }
+        self.refresh(slot);
+    }
+
+    /// Says the last word of a former session again if it is time, and forgets it when it was said often enough.
+    fn say_goodbye(&mut self, now: Instant, slot: u32, out: &mut Outbox) {
+        let Some(place) = self.sessions.get_mut(slot as usize) else { return };
+        let Some((_, goodbye)) = &mut place.goodbye else { return };
+        goodbye.transmit(now, out);
+        if goodbye.is_over(now) {
+            place.goodbye = None;
+            if place.session.is_none() && place.generation < u32::MAX {
+                self.free.push(slot);
+            }
+        }
+        self.refresh(slot);
     }
 
     fn refresh(&mut self, slot: u32) {
         let timers = &self.config.timers;
-        let due = self.sessions.get(slot as usize).and_then(|s| s.session.as_deref()).map(|s| s.wake(timers));
+        let due = self.sessions.get(slot as usize).and_then(|place| match (&place.session, &place.goodbye) {
+            (Some(session), _) if session.phase != Phase::Gone => Some(session.wake(timers)),
+            (_, goodbye) => goodbye.as_ref().map(|(_, goodbye)| (goodbye.wake(), Wake::Probe)),
+        });
         self.schedule.set(slot, due);
     }
 
@@ -340,8 +384,15 @@ impl Server {
             Some(Kind::Relay) => self.forward(now, from, datagram, out),
             Some(Kind::Short { cid }) => {
                 let slot = slot_of(cid);
-                match self.session_mut(slot) {
-                    Some(session) if session.id == cid => self.on_client_packet(now, slot, from, ecn, datagram),
+                let place = self.sessions.get_mut(slot as usize);
+                match place.map(|place| (&place.session, &mut place.goodbye)) {
+                    Some((_, Some((id, goodbye)))) if *id == cid => {
+                        goodbye.hear(from);
+                        self.refresh(slot);
+                    }
+                    Some((Some(session), _)) if session.id == cid && session.phase != Phase::Gone => {
+                        self.on_client_packet(now, slot, from, ecn, datagram);
+                    }
                     _ => self.counters.unknown += 1,
                 }
             }
@@ -385,9 +436,7 @@ impl Server {
     }
 
     fn on_client_packet(&mut self, now: Instant, slot: u32, from: SocketAddr, ecn: Ecn, datagram: &mut [u8]) {
-        // What was under way when the session ended is nobody's any more.
-        let ended = |s: &&mut Session| matches!(s.phase, Phase::Closing(_));
-        let Some(session) = self.session_mut(slot).filter(|s| !ended(s)) else { return };
+        let Some(session) = self.session_mut(slot) else { return };
         let taken = session.link.receive(now, MAIN, from, ecn, datagram);
         let mut over = session.link.closed().map(|_| EndReason::Remote);
         match taken {
@@ -395,12 +444,27 @@ impl Server {
             Err(Unusable::Sealed(_)) => return self.counters.unopened += 1,
             Err(Unusable::Violation(_)) => over = Some(EndReason::Violation),
         }
+        if let Phase::Closing(why) = session.phase {
+            // Acknowledgements count. What was under way when the session ended is nobody's any more.
+            if over == Some(EndReason::Remote) {
+                return self.end(now, slot, why, None);
+            }
+            if over.is_some() || session.link.transport_ref().is_flushed() {
+                session.deadline = now;
+            }
+            return self.refresh(slot);
+        }
         if over.is_none() && self.drain_control(now, slot).is_err() {
             over = Some(EndReason::Violation);
         }
         if let Some(why) = over {
             self.counters.violations += u64::from(why == EndReason::Violation);
-            return if why == EndReason::Remote { self.end(now, slot, why) } else { self.break_off(now, slot, why) };
+            self.announce(slot);
+            return if why == EndReason::Remote {
+                self.end(now, slot, why, None)
+            } else {
+                self.break_off(now, slot, why)
+            };
         }
         if let Some(session) = self.session_mut(slot) {
             session.tell_backlog(now);
@@ -452,7 +516,7 @@ impl Server {
                 let asks = |q: &Queued| matches!(q, Queued::Event(ServerEvent::LoginRequested { login: l, .. }) if *l == login);
                 self.queue.retain(|q| !asks(q));
             }
-            Phase::Rejected | Phase::Online | Phase::Closing(_) => {}
+            Phase::Rejected | Phase::Online | Phase::Closing(_) | Phase::Gone => {}
         }
     }
 
@@ -674,17 +738,23 @@ impl Machine for Server {
             let Some(slot) = self.schedule.pop_due(now) else { return };
             let timers = &self.config.timers;
             let Some(session) = self.sessions.get_mut(slot as usize).and_then(|s| s.session.as_deref_mut()) else {
+                self.say_goodbye(now, slot, out);
                 continue;
             };
             let mut route = Route::Straight(session.addr);
+            if session.phase == Phase::Gone {
+                self.say_goodbye(now, slot, out);
+                continue;
+            }
             if session.ends_at(timers) <= now {
                 let reason = match session.phase {
                     Phase::Closing(EndReason::Violation) => CLOSE_VIOLATION,
                     Phase::Closing(_) => CLOSE_LOCAL,
                     _ => CLOSE_TIMED_OUT,
                 };
-                session.link.close(now, &mut route, reason, out);
-                self.end(now, slot, EndReason::TimedOut);
+                // Who was silent for so long is most likely not there, and its address may be another's by now.
+                let told = session.link.close(now, session.addr, reason, out).filter(|_| reason != CLOSE_TIMED_OUT);
+                self.end(now, slot, EndReason::TimedOut, told);
                 continue;
             }
             let room = out.room();

@@ -56,8 +56,10 @@ pub(super) enum Phase {
     Online,
     /// Turned away; stays until the deadline, so that it can be told again.
     Rejected,
-    /// Over but for a last packet that says so.
+    /// Over but for what was sent reliably before and, when that is acknowledged or the deadline is there, a last packet.
     Closing(EndReason),
+    /// Over; stays until the application heard what the client had sent.
+    Gone,
 }
 
 pub(super) struct Session {
@@ -85,6 +87,8 @@ pub(super) struct Session {
     pub(super) marks: usize,
     /// That there is room again stands in the server's queue.
     pub(super) writable_marked: bool,
+    /// That the client left stands in the server's queue.
+    pub(super) left_waits: bool,
     /// Control messages that wait for room in the transport, and their bytes.
     backlog: VecDeque<Box<[u8]>>,
     backlog_bytes: usize,
@@ -131,6 +135,7 @@ impl Session {
             reply,
             marks: 0,
             writable_marked: false,
+            left_waits: false,
             backlog: VecDeque::new(),
             backlog_bytes: 0,
         }

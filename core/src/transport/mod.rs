@@ -315,6 +315,11 @@ impl Transport {
         self.send(now, scope, seq, bytes)
     }
 
+    /// Whether every reliable message that was queued has been acknowledged.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.out.is_empty()
+    }
+
     /// True once when what was refused as full would fit.
     pub(crate) fn writable(&mut self) -> bool {
         self.out.writable()
@@ -547,6 +552,18 @@ impl Transport {
     /// The probe timeout without backoff.
     pub(crate) fn pto(&self, path: PathId) -> Duration {
         self.path(path).map_or(rtt::MAX_PTO_BACKOFF, |path| path.rtt.pto(self.config.ack_delay))
+    }
+
+    /// When a packet sent on the path was last acknowledged.
+    pub(crate) fn last_acked(&self, path: PathId) -> Option<Instant> {
+        self.path(path)?.last_acked
+    }
+
+    /// Tests the path with a packet now, if it is in use.
+    pub(crate) fn probe(&mut self, path: PathId) {
+        if let Some(path) = self.paths.get_mut(usize::from(path)).filter(|path| path.is_in_use()) {
+            path.probes = path.probes.max(1);
+        }
     }
 
     /// When a packet last arrived on the path.

@@ -176,6 +176,11 @@ impl Outgoing {
         Ok(())
     }
 
+    /// Whether every reliable message was acknowledged.
+    pub(in crate::transport) fn is_empty(&self) -> bool {
+        self.queued == 0 && self.control_queued == 0
+    }
+
     pub(in crate::transport) fn writable(&mut self) -> bool {
         let room = self.room();
         self.wanted.take_if(|wanted| *wanted <= room).is_some()
