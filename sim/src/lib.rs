@@ -35,13 +35,14 @@ pub mod oracle;
 mod queue;
 pub mod record;
 pub mod scenario;
+pub mod shrink;
 pub mod swarm;
 pub mod trace;
 pub mod validate;
 mod world;
 
 pub use event::{Counters, DropReason, Event, Observer, PacketView, Place};
-pub use link::{Bursts, Chance, Direction, HEADERS, Link};
+pub use link::{Bursts, Chance, Direction, HEADERS, Link, Mishap, Way};
 pub use nat::{Allocation, Filtering, Mapping, Nat};
 pub use network::Net;
 pub use null::NullCrypto;

@@ -9,6 +9,10 @@
 //! chance smaller, leaves every other decision as it was, which is what lets a failing case shrink. All arithmetic is
 //! integer; time is nanoseconds, and transmission carries its remainder, so that a rate is exact over any number of
 //! packets.
+//!
+//! What happens to single packets can also be said outright, by their ordinals: a [`Mishap`] combines with the chances as
+//! they do with each other. Chances and mishaps go through the same code, and a wire can write down which mishaps its
+//! chances came to; with those listed and the chances gone, everything happens again as it did.
 
 use crate::dice::{Block, Label, below, stream, up_to};
 use crate::event::DropReason;
@@ -140,6 +144,30 @@ impl Default for Direction {
     fn default() -> Self {
         Self::PERFECT
     }
+}
+
+/// Something that happens to one packet of a direction.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Mishap {
+    /// It is lost.
+    Drop,
+    /// It is so much later, and no packet overtakes it for that: [`Direction::jitter`].
+    Delay(Duration),
+    /// It is held back for so long, and later ones overtake it: [`Direction::reorder`].
+    Hold(Duration),
+    /// This bit of its payload arrives flipped; of a shorter payload the one that counting on from its beginning leads to.
+    Flip(u32),
+    /// A copy arrives so long after it.
+    Copy(Duration),
+}
+
+/// Which direction of a link.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Way {
+    /// From the host or NAT to the network it is on.
+    Up,
+    /// From the network to the host or NAT.
+    Down,
 }
 
 /// Both directions of a link. The methods set both alike; set the fields to have them differ.
@@ -280,12 +308,84 @@ pub(crate) struct Wire {
     last_arrival: u64,
     /// Whether the last packet was in a burst of losses.
     bad: bool,
+    pub(crate) mishaps: Mishaps,
+}
+
+/// What is said outright of a wire's packets, and what came of its chances.
+#[derive(Default)]
+pub(crate) struct Mishaps {
+    /// Packets so far.
+    passed: u64,
+    /// What is to happen, by ordinal, the next last.
+    listed: Vec<(u64, Mishap)>,
+    /// What happened, if that is wanted.
+    seen: Option<Vec<(u64, Mishap)>>,
+}
+
+impl Mishaps {
+    /// Has `all` happen, in any order, and nothing else beside the chances.
+    pub(crate) fn list(&mut self, mut all: Vec<(u64, Mishap)>) {
+        all.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+        self.listed = all;
+    }
+
+    /// Has what happens from now on written down.
+    pub(crate) fn watch(&mut self) {
+        self.seen.get_or_insert_default();
+    }
+
+    /// What happened since then.
+    pub(crate) fn seen(&self) -> &[(u64, Mishap)] {
+        self.seen.as_deref().unwrap_or_default()
+    }
+
+    /// What is to happen to the next packet.
+    fn next(&mut self) -> Listed {
+        let mut next = Listed { number: self.passed, ..Listed::default() };
+        self.passed += 1;
+        while let Some((_, mishap)) = self.listed.pop_if(|(number, _)| *number <= next.number) {
+            match mishap {
+                Mishap::Drop => next.drop = true,
+                Mishap::Delay(by) => next.delay = next.delay.saturating_add(nanos(by)),
+                Mishap::Hold(by) => next.hold = Some(next.hold.unwrap_or(0).saturating_add(nanos(by))),
+                Mishap::Flip(bit) => next.flip = Some(bit),
+                Mishap::Copy(after) => next.copy = Some(nanos(after)),
+            }
+        }
+        next
+    }
+
+    fn note(&mut self, number: u64, mishap: impl FnOnce() -> Mishap) {
+        if let Some(seen) = &mut self.seen {
+            seen.push((number, mishap()));
+        }
+    }
+}
+
+/// What is said outright of one packet. Times in ns.
+#[derive(Default)]
+struct Listed {
+    number: u64,
+    drop: bool,
+    delay: u64,
+    hold: Option<u64>,
+    flip: Option<u32>,
+    copy: Option<u64>,
 }
 
 impl Wire {
     pub(crate) fn new(seed: u64, number: u64, config: Direction) -> Self {
         let dice = stream(seed, Label::Wire, number);
-        Self { config, cut: false, dice, busy_until: 0, remainder: 0, last_arrival: 0, bad: false }
+        Self {
+            config,
+            cut: false,
+            dice,
+            busy_until: 0,
+            remainder: 0,
+            last_arrival: 0,
+            bad: false,
+            mishaps: Mishaps::default(),
+        }
     }
 
     pub(crate) fn config(&self) -> Direction {
@@ -325,6 +425,7 @@ impl Wire {
     /// Decides over the next packet, of `payload` bytes. Draws its block whatever happens to it.
     pub(crate) fn pass(&mut self, now: Instant, payload: usize) -> Fate {
         let block = Block::draw(&mut self.dice);
+        let listed = self.mishaps.next();
         self.bad = self.config.bursts.next(self.bad, block.word(word::BURST));
         let size = payload.saturating_add(HEADERS);
         if self.cut {
@@ -334,30 +435,47 @@ impl Wire {
             return Fate::Dropped(DropReason::TooBig);
         }
         let Some(sent) = self.transmit(now.0, size) else { return Fate::Dropped(DropReason::Queue) };
-        if self.config.loss.hits(block.word(word::LOSS)) {
-            return Fate::Dropped(DropReason::Loss);
+        let lost = listed.drop || self.config.loss.hits(block.word(word::LOSS));
+        if lost || self.bad {
+            self.mishaps.note(listed.number, || Mishap::Drop);
+            return Fate::Dropped(if lost { DropReason::Loss } else { DropReason::Burst });
         }
-        if self.bad {
-            return Fate::Dropped(DropReason::Burst);
+        let at = self.arrival(sent, &block, &listed);
+        let bits = payload.saturating_mul(8) as u64;
+        let corrupt = self.config.corrupt.hits(block.word(word::CORRUPT));
+        let drawn = corrupt.then(|| below(block.word(word::CORRUPT_BIT), bits));
+        let flipped = drawn.or(listed.flip.map(u64::from)).and_then(|bit| bit.checked_rem(bits));
+        let copied = self.config.duplicate.hits(block.word(word::DUPLICATE));
+        let copied = copied.then(|| up_to(block.wide(word::COPY_JITTER), nanos(self.config.jitter)));
+        let copy = copied.or(listed.copy);
+        if let Some(bit) = flipped {
+            self.mishaps.note(listed.number, || Mishap::Flip(u32::try_from(bit).unwrap_or(u32::MAX)));
         }
-        let jitter = nanos(self.config.jitter);
-        let mut at = sent
-            .saturating_add(nanos(self.config.delay))
-            .saturating_add(up_to(block.wide(word::JITTER), jitter))
-            .max(self.last_arrival);
-        if self.config.reorder.hits(block.word(word::REORDER)) {
-            at = at.saturating_add(nanos(self.config.reorder_delay));
-        } else {
-            self.last_arrival = at;
+        if let Some(after) = copy {
+            self.mishaps.note(listed.number, || Mishap::Copy(Duration::from_nanos(after)));
         }
-        let bits = payload.saturating_mul(8);
-        let corrupt = bits > 0 && self.config.corrupt.hits(block.word(word::CORRUPT));
-        let copy = self.config.duplicate.hits(block.word(word::DUPLICATE));
         Fate::Arrives {
             at: Instant(at),
-            flipped: corrupt.then(|| below(block.word(word::CORRUPT_BIT), bits as u64) as usize),
-            copy: copy.then(|| Instant(at.saturating_add(up_to(block.wide(word::COPY_JITTER), jitter)))),
+            flipped: flipped.map(|bit| bit as usize),
+            copy: copy.map(|after| Instant(at.saturating_add(after))),
         }
+    }
+
+    /// When a packet arrives that left at `sent`, in ns.
+    fn arrival(&mut self, sent: u64, block: &Block, listed: &Listed) -> u64 {
+        let drawn = up_to(block.wide(word::JITTER), nanos(self.config.jitter));
+        let late = drawn.saturating_add(listed.delay);
+        if late > 0 {
+            self.mishaps.note(listed.number, || Mishap::Delay(Duration::from_nanos(late)));
+        }
+        let at = sent.saturating_add(nanos(self.config.delay)).saturating_add(late).max(self.last_arrival);
+        let drawn = self.config.reorder.hits(block.word(word::REORDER)).then(|| nanos(self.config.reorder_delay));
+        let Some(held) = drawn.map_or(listed.hold, |by| Some(by.saturating_add(listed.hold.unwrap_or(0)))) else {
+            self.last_arrival = at;
+            return at;
+        };
+        self.mishaps.note(listed.number, || Mishap::Hold(Duration::from_nanos(held)));
+        at.saturating_add(held)
     }
 
     /// When the last bit of a packet of `size` bytes has left, or `None` if the queue has no room for it.

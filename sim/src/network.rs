@@ -6,11 +6,11 @@
 
 use crate::digest::Digest;
 use crate::event::{Counters, DropReason, Event, Observer, PacketView, Place};
-use crate::link::{Fate, Link, Retiming, Wire};
+use crate::link::{Fate, Link, Mishap, Retiming, Way, Wire};
 use crate::nat::{Nat, NatBox, Outbound};
 use crate::queue::{Due, Queue};
 use posse_core::{Ecn, Instant};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// The first public address less one. A block in real use; nothing here ever leaves the process.
@@ -122,6 +122,9 @@ pub(crate) struct Network {
     free: Vec<u32>,
     next_id: u64,
     blocked: BTreeSet<(Ipv4Addr, Ipv4Addr)>,
+    /// What is to happen on links that are yet to be made.
+    mishaps: BTreeMap<(Place, Way), Vec<(u64, Mishap)>>,
+    watched: bool,
     pub(crate) queue: Queue,
     pub(crate) log: Log,
 }
@@ -137,6 +140,8 @@ impl Network {
             free: Vec::new(),
             next_id: 0,
             blocked: BTreeSet::new(),
+            mishaps: BTreeMap::new(),
+            watched: false,
             queue: Queue::default(),
             log: Log { digest: Digest::new(), counters: Counters::default(), observers: Vec::new() },
         }
@@ -161,8 +166,13 @@ impl Network {
     fn attach(&mut self, on: Net, place: Place, link: Link) -> (usize, Ipv4Addr) {
         let attachment = self.attachments.len();
         self.attachments.push(Attachment { place, on: on.0, gone: false });
-        for direction in [link.up, link.down] {
-            self.wires.push(Wire::new(self.seed, self.wires.len() as u64, direction));
+        for (way, direction) in [(Way::Up, link.up), (Way::Down, link.down)] {
+            let mut wire = Wire::new(self.seed, self.wires.len() as u64, direction);
+            wire.mishaps.list(self.mishaps.remove(&(place, way)).unwrap_or_default());
+            if self.watched {
+                wire.mishaps.watch();
+            }
+            self.wires.push(wire);
         }
         (attachment, self.claim(on, attachment).expect("a private network has 65,533 addresses"))
     }
@@ -404,6 +414,25 @@ impl Network {
         self.changed(now, place);
     }
 
+    /// Has mishaps happen to packets of one direction of a link, by their ordinals on it, from 0.
+    pub(crate) fn set_mishaps(&mut self, place: Place, way: Way, all: Vec<(u64, Mishap)>) {
+        match self.wires_of(place) {
+            Some(up) => self.wires[up + usize::from(way == Way::Down)].mishaps.list(all),
+            None => _ = self.mishaps.insert((place, way), all),
+        }
+    }
+
+    /// Has mishaps of all links written down from now on.
+    pub(crate) fn watch_mishaps(&mut self) {
+        self.watched = true;
+        self.wires.iter_mut().for_each(|wire| wire.mishaps.watch());
+    }
+
+    /// What was written down.
+    pub(crate) fn mishaps(&self, place: Place, way: Way) -> &[(u64, Mishap)] {
+        self.wires_of(place).map_or(&[], |up| self.wires[up + usize::from(way == Way::Down)].mishaps.seen())
+    }
+
     /// What waits for a wire's rate leaves at another, and so arrives at another time, in the same order.
     fn retime(&mut self, wire: usize, retiming: Retiming) {
         let Self { queue, packets, wires, .. } = self;
@@ -448,7 +477,7 @@ impl Network {
     fn wires_of(&self, place: Place) -> Option<usize> {
         match place {
             Place::Host(_) => self.attachments.iter().position(|a| a.place == place && !a.gone).map(|n| n * 2),
-            Place::Net(net) => self.nets[net].gateway.as_ref().map(|g| g.attachment * 2),
+            Place::Net(net) => self.nets.get(net)?.gateway.as_ref().map(|g| g.attachment * 2),
         }
     }
 
@@ -499,6 +528,10 @@ impl Network {
         self.attachments[old].gone = true;
         let outside = self.attachments[old].on;
         let (attachment, new) = self.attach(on, place, link);
+        // Packets are counted by whose they are: nothing passes the old link any more, and the new one counts on.
+        for wire in 0..2 {
+            self.wires[attachment * 2 + wire].mishaps = std::mem::take(&mut self.wires[old * 2 + wire].mishaps);
+        }
         self.give_up(outside, address);
         self.log.event(now, &Event::Moved { place, address: new });
         (attachment, new)

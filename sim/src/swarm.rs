@@ -1,6 +1,7 @@
 //! Many seeds: each draws a [scenario](Scenario::random), runs it, and is judged by what must hold of any.
 
 use crate::scenario::Scenario;
+use crate::scenario::failure::{Failure, Kind};
 use crate::scenario::journal::Journal;
 use crate::scenario::run::{Outcome, Run};
 use posse_core::{Reliability, config::ConfigError};
@@ -16,8 +17,8 @@ pub struct Verdict {
     pub digest: u128,
     /// Packets that were sent.
     pub packets: u64,
-    /// What does not hold that must, in words; empty if all holds.
-    pub broken: Vec<String>,
+    /// What does not hold that must; empty if all holds.
+    pub failures: Vec<Failure>,
 }
 
 /// Whether something wrong is planted into what is judged, to see that it is found.
@@ -32,22 +33,32 @@ pub enum Canary {
 
 /// Draws and runs one seed.
 pub fn judge(seed: u64, canary: Canary) -> Verdict {
-    match Run::new(&Scenario::random(seed), seed) {
+    judge_scenario(&Scenario::random(seed), seed, canary)
+}
+
+/// Runs a scenario and judges it as one that was drawn.
+pub fn judge_scenario(scenario: &Scenario, seed: u64, canary: Canary) -> Verdict {
+    match Run::new(scenario, seed) {
         Ok(run) => judge_run(run, canary).0,
-        Err(error) => Verdict { seed, digest: 0, packets: 0, broken: vec![ConfigError::to_string(&error)] },
+        Err(error) => {
+            let text = ConfigError::to_string(&error);
+            let failure = Failure { kind: Kind::Undone(text.clone()), text };
+            Verdict { seed, digest: 0, packets: 0, failures: vec![failure] }
+        }
     }
 }
 
 /// Runs to the end what may already have begun.
 pub fn judge_run(mut run: Run, canary: Canary) -> (Verdict, Outcome) {
-    run.advance(run.scenario().duration, |_| false);
+    let scenario = run.scenario().clone();
+    run.advance(scenario.duration, |_| false);
     let outcome = run.finish_with(|journals| {
         if canary == Canary::On {
             plant(journals);
         }
     });
     let (seed, digest, packets) = (outcome.seed, outcome.digest, outcome.packets.sent);
-    (Verdict { seed, digest, packets, broken: outcome.wrong() }, outcome)
+    (Verdict { seed, digest, packets, failures: outcome.failures(&scenario) }, outcome)
 }
 
 /// One digest over those of all seeds, in this order.
@@ -83,7 +94,7 @@ mod tests {
         for seed in 0..12 {
             let once = judge(seed, Canary::Off);
             assert_eq!(once, judge(seed, Canary::Off));
-            assert!(once.broken.is_empty(), "seed {seed}: {:?}", once.broken);
+            assert!(once.failures.is_empty(), "seed {seed}: {:?}", once.failures);
         }
     }
 
@@ -91,6 +102,6 @@ mod tests {
     fn a_planted_loss_is_found_and_changes_nothing_else() {
         let (sound, planted) = (judge(1, Canary::Off), judge(1, Canary::On));
         assert_eq!(sound.digest, planted.digest);
-        assert!(planted.broken[0].contains("1 lost"), "{:?}", planted.broken);
+        assert!(planted.failures[0].text.contains("1 lost"), "{:?}", planted.failures);
     }
 }

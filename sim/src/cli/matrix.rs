@@ -110,6 +110,7 @@ fn scenario(a: Behaviour, b: Behaviour) -> Scenario {
         clients: vec![client("a", 0), client("b", 1)],
         groups: vec!["pair".to_owned()],
         steps: vec![Step { at: Duration::ZERO, every: Duration::ZERO, times: 1, action: create }],
+        packets: Vec::new(),
         expectations: Vec::new(),
     }
 }

@@ -52,21 +52,30 @@ pub(super) struct Plan {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 enum Line<'a> {
-    Seed { seed: u64, held: bool, digest: String, packets: u64, broken: &'a [String] },
+    Seed { seed: u64, held: bool, digest: String, packets: u64, broken: Vec<&'a str> },
     Swarm { from: u64, seeds: u64, held: u64, packets: u64, digest: String },
 }
 
 /// Runs them all, or up to the first that does not hold. Whether all do.
 pub(super) fn run(plan: &Plan, out: &mut impl Write) -> Result<bool, Failure> {
     let verdicts = if plan.show { show(plan, out)? } else { judge_all(plan) };
-    let (seeds, first) = (verdicts.len() as u64, verdicts.iter().find(|verdict| !verdict.broken.is_empty()));
-    let held = verdicts.iter().filter(|verdict| verdict.broken.is_empty()).count() as u64;
+    let (seeds, first) = (verdicts.len() as u64, verdicts.iter().find(|verdict| !verdict.failures.is_empty()));
+    let held = verdicts.iter().filter(|verdict| verdict.failures.is_empty()).count() as u64;
     let packets = verdicts.iter().map(|verdict| verdict.packets).sum();
     let digest = format!("{:032x}", swarm::digest(&verdicts));
     if plan.json {
         for v in verdicts.iter().filter(|_| !plan.show) {
-            let (held, digest) = (v.broken.is_empty(), format!("{:032x}", v.digest));
-            json::line(out, &Line::Seed { seed: v.seed, held, digest, packets: v.packets, broken: &v.broken })?;
+            let (held, digest) = (v.failures.is_empty(), format!("{:032x}", v.digest));
+            json::line(
+                out,
+                &Line::Seed {
+                    seed: v.seed,
+                    held,
+                    digest,
+                    packets: v.packets,
+                    broken: v.failures.iter().map(|f| f.text.as_str()).collect(),
+                },
+            )?;
         }
         json::line(out, &Line::Swarm { from: plan.from, seeds, held, packets, digest: digest.clone() })?;
     } else if let Some(verdict) = first {
@@ -81,7 +90,7 @@ pub(super) fn run(plan: &Plan, out: &mut impl Write) -> Result<bool, Failure> {
 /// Three lines: what broke, how to see it again, where everything about it is.
 fn fail(plan: &Plan, verdict: &Verdict, out: &mut impl Write) -> Result<(), Failure> {
     let seed = verdict.seed;
-    let broken = verdict.broken.first().map_or("", String::as_str);
+    let broken = verdict.failures.first().map_or("", |failure| &failure.text);
     let canary = if plan.canary { " --canary" } else { "" };
     let replay = format!("cargo sim swarm --from {seed} --seeds 1 --show{canary}");
     writeln!(out, "seed {seed}: {broken} (digest {:032x})", verdict.digest)?;
@@ -118,7 +127,7 @@ fn show(plan: &Plan, out: &mut impl Write) -> Result<Vec<Verdict>, Failure> {
         } else {
             text::write(&scenario, &outcome, out)?;
         }
-        let stop = !verdict.broken.is_empty() && !plan.keep_going;
+        let stop = !verdict.failures.is_empty() && !plan.keep_going;
         verdicts.push(verdict);
         if stop {
             break;
@@ -140,7 +149,7 @@ fn judge_all(plan: &Plan) -> Vec<Verdict> {
                         return;
                     }
                     let verdict = swarm::judge(plan.from.wrapping_add(n), plan.canary());
-                    if !verdict.broken.is_empty() && !plan.keep_going {
+                    if !verdict.failures.is_empty() && !plan.keep_going {
                         end.fetch_min(n + 1, Ordering::Relaxed);
                     }
                     let Ok(mut done) = done.lock() else { return };

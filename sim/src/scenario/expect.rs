@@ -57,6 +57,11 @@ pub fn expectations_for(scenario: &Scenario) -> Vec<Expectation> {
     expectations.into_iter().map(|expect| Expectation { line: 0, expect }).collect()
 }
 
+/// Whether a script heals in time, so that all must be well in the end.
+pub fn heals(scenario: &Scenario) -> bool {
+    Story::of(scenario).heals(scenario)
+}
+
 /// Steps, by their place in [`Scenario::steps`], that can never be done as the script stands: a join to a group that is not
 /// there, a leave of somebody who is no member. A run that has such a step says so, whatever else is right; what takes
 /// steps out of a script takes these out, too, again until there are none.

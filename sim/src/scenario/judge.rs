@@ -13,6 +13,8 @@ use posse_core::{Duration, EndReason, Instant, JoinOutcome, Path, RelayReason};
 pub struct Verdict {
     /// Its line in the file; 0 if it was built in code.
     pub line: usize,
+    /// Of which kind it is, as files name it; of `delivery`, which of the ways in which it does not hold comes first.
+    pub that: &'static str,
     /// What was expected.
     pub expected: String,
     /// What was found.
@@ -27,7 +29,9 @@ pub(super) fn verdicts(scenario: &Scenario, outcome: &Outcome) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for expectation in &scenario.expectations {
         let line = expectation.line;
-        verdicts.extend(judge.verdicts(&expectation.expect).into_iter().map(|v| Verdict { line, ..v }));
+        let that = super::parse::claim(&expectation.expect);
+        let of_kind = |v: Verdict| Verdict { line, that: if v.that.is_empty() { that } else { v.that }, ..v };
+        verdicts.extend(judge.verdicts(&expectation.expect).into_iter().map(of_kind));
     }
     verdicts
 }
@@ -156,12 +160,18 @@ impl Judge<'_> {
         let [lost, repeated, reordered] = at_most;
         let expected = format!("at least {at_least} messages: {lost} lost, {repeated} repeated, {reordered} reordered");
         let held = sent >= at_least && strange == 0 && wrong.iter().zip(at_most).all(|(n, most)| *n <= most);
+        let over = wrong.iter().zip(at_most).position(|(n, most)| *n > most);
+        let that = match over.and_then(|i| ["lost", "repeated", "reordered"].get(i)) {
+            _ if strange > 0 => "unharmed and in place",
+            Some(harm) => harm,
+            None => "",
+        };
         let [lost, repeated, reordered] = wrong;
         let mut found = format!("{sent} messages: {lost} lost, {repeated} repeated, {reordered} reordered");
         if strange > 0 {
             found += &format!(", {strange} damaged or out of place");
         }
-        verdict(expected, found, held)
+        Verdict { that, ..verdict(expected, found, held) }
     }
 
     fn first_message(&self, from: Host, to: Host, by: Option<Duration>, within: Option<f64>) -> Verdict {
@@ -308,7 +318,7 @@ impl Outcome {
 }
 
 fn verdict(expected: String, found: String, held: bool) -> Verdict {
-    Verdict { line: 0, expected, found, held }
+    Verdict { line: 0, that: "", expected, found, held }
 }
 
 /// The same pair told from `first`'s side.

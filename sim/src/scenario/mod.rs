@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod app;
 mod bounds;
 pub mod expect;
+pub mod failure;
 pub mod journal;
 pub mod judge;
 mod parse;
@@ -23,7 +24,7 @@ pub use read::BadScenario;
 pub use units::written;
 pub use write::Unwritable;
 
-use crate::{Link, Nat};
+use crate::{Link, Mishap, Nat, Way};
 use posse_core::{Channel, Duration, EndReason, RelayReason};
 
 /// Index of a NAT in [`Scenario::nats`].
@@ -57,8 +58,23 @@ pub struct Scenario {
     pub groups: Vec<String>,
     /// What happens, in the order of the file; steps at one time happen in that order.
     pub steps: Vec<Step>,
+    /// What happens to single packets, beside what chances bring.
+    pub packets: Vec<PacketFate>,
     /// What must hold.
     pub expectations: Vec<Expectation>,
+}
+
+/// What happens to one packet.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct PacketFate {
+    /// On whose link.
+    pub link: LinkOf,
+    /// In which direction.
+    pub way: Way,
+    /// The how-manieth it is there, from 0.
+    pub number: u64,
+    /// What happens to it.
+    pub mishap: Mishap,
 }
 
 /// A NAT.
@@ -272,7 +288,7 @@ pub enum Target {
 }
 
 /// Whose link to the network that it is on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum LinkOf {
     /// A client's or the server's.
     Host(Host),
@@ -382,6 +398,12 @@ pub enum Pairs {
 }
 
 impl Scenario {
+    /// How much happens in it on purpose: steps, each counted once however often it is repeated, and packets of which it
+    /// says what happens to them.
+    pub fn events(&self) -> usize {
+        self.steps.len() + self.packets.len()
+    }
+
     /// How `host` is called.
     pub fn host_name(&self, host: Host) -> &str {
         match host {

@@ -3,9 +3,9 @@
 use super::read::{BadScenario, Fields, Named, Source, Value, suggest};
 use super::{
     Action, ClientIndex, ClientSpec, ClockJump, Expect, Expectation, GroupIndex, Host, LinkOf, NatIndex, NatSpec,
-    Network, Pairs, Scenario, Sending, Step, Target,
+    Network, PacketFate, Pairs, Scenario, Sending, Step, Target,
 };
-use crate::{Allocation, Bursts, Chance, Direction, Filtering, Link, Mapping, Nat};
+use crate::{Allocation, Bursts, Chance, Direction, Filtering, Link, Mapping, Mishap, Nat, Way};
 use posse_core::{Channel, Duration, EndReason, RelayReason};
 use toml::de::DeTable;
 
@@ -44,7 +44,9 @@ impl Scenario {
         };
         let document = DeTable::parse(text).map_err(not_toml)?;
         let root = Fields::root(source, document.get_ref());
-        root.refuse_unknown(&["title", "seed", "duration", "link", "nat", "server", "client", "step", "expect"])?;
+        root.refuse_unknown(&[
+            "title", "seed", "duration", "link", "nat", "server", "client", "step", "packet", "expect",
+        ])?;
         let mut names = Names::default();
         names.read_links(&root)?;
         names.declare(&root)?;
@@ -55,6 +57,7 @@ impl Scenario {
         };
         let clients = names.clients(&root)?;
         let steps = root.repeated("step")?.iter().map(|v| names.step(v)).collect::<Parsed<Vec<_>>>()?;
+        let packets = root.repeated("packet")?.iter().map(|v| names.packet(v)).collect::<Parsed<_>>()?;
         let expectations =
             root.repeated("expect")?.iter().map(|v| names.expectation(source, v)).collect::<Parsed<_>>()?;
         Ok(Self {
@@ -66,6 +69,7 @@ impl Scenario {
             clients,
             groups: names.groups.iter().map(|name| (*name).to_owned()).collect(),
             steps,
+            packets,
             expectations,
         })
     }
@@ -303,6 +307,30 @@ impl<'a> Names<'a> {
                 Action::SetLink { of: self.link_of(&f.require("of", WHOSE)?)?, link: self.access(f)? }
             }
             Doing::Move => Action::Move { client: client()?, to: self.place(f)?, link: self.access(f)? },
+        })
+    }
+
+    fn packet(&self, value: &Value<'a>) -> Parsed<PacketFate> {
+        let fields = value.open()?;
+        let happening = fields.require("fate", "what happens to the packet")?.word(&FATES)?;
+        let mut known = vec!["link", "way", "number", "fate"];
+        known.extend_from_slice(happening.fields());
+        fields.refuse_unknown(&known)?;
+        let time = |name| fields.require(name, "how long, such as \"5ms\"")?.duration();
+        Ok(PacketFate {
+            link: self.link_of(&fields.require("link", WHOSE)?)?,
+            way: fields.require("way", "`up`, to the internet, or `down`")?.word(&WAYS)?,
+            number: fields.require("number", "the packet's number on that way, from 0")?.integer(0..=u64::MAX)?,
+            mishap: match happening {
+                Happening::Drop => Mishap::Drop,
+                Happening::Delay => Mishap::Delay(time("by")?),
+                Happening::Hold => Mishap::Hold(time("by")?),
+                Happening::Flip => {
+                    let bit = fields.require("bit", "which bit of the payload, from 0")?;
+                    Mishap::Flip(u32::try_from(bit.integer(0..=u64::from(u32::MAX))?).unwrap_or(u32::MAX))
+                }
+                Happening::Copy => Mishap::Copy(time("after")?),
+            },
         })
     }
 
@@ -563,6 +591,38 @@ impl Doing {
     }
 }
 
+/// What can happen to a packet.
+#[derive(Clone, Copy)]
+enum Happening {
+    Drop,
+    Delay,
+    Hold,
+    Flip,
+    Copy,
+}
+
+const FATES: [(&str, Happening); 5] = [
+    ("drop", Happening::Drop),
+    ("delay", Happening::Delay),
+    ("hold", Happening::Hold),
+    ("flip", Happening::Flip),
+    ("copy", Happening::Copy),
+];
+
+impl Happening {
+    /// The fields beside `link`, `way`, `number` and `fate`.
+    fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::Drop => &[],
+            Self::Delay | Self::Hold => &["by"],
+            Self::Flip => &["bit"],
+            Self::Copy => &["after"],
+        }
+    }
+}
+
+pub(super) const WAYS: [(&str, Way); 2] = [("up", Way::Up), ("down", Way::Down)];
+
 /// What can be expected.
 #[derive(Clone, Copy)]
 enum Claim {
@@ -588,6 +648,21 @@ const CLAIMS: [(&str, Claim); 9] = [
     ("delay", Claim::Delay),
     ("session-ends", Claim::SessionEnds),
 ];
+
+/// How an expectation's kind is called in a file.
+pub(super) fn claim(expect: &Expect) -> &'static str {
+    match expect {
+        Expect::Direct { .. } => "direct",
+        Expect::Relayed { .. } => "relayed",
+        Expect::Delivery { .. } => "delivery",
+        Expect::FirstMessage { .. } => "first-message",
+        Expect::Switches { .. } => "switches",
+        Expect::Members { .. } => "members",
+        Expect::Joins { .. } => "joins",
+        Expect::Delay { .. } => "delay",
+        Expect::SessionEnds { .. } => "session-ends",
+    }
+}
 
 impl Claim {
     /// The fields beside `that`.

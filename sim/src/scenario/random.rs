@@ -44,6 +44,7 @@ impl Scenario {
             clients: Vec::new(),
             groups: Vec::new(),
             steps: Vec::new(),
+            packets: Vec::new(),
             expectations: Vec::new(),
         };
         draw.topology(&weights, &mut scenario);

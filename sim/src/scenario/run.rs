@@ -4,13 +4,14 @@ use super::accounts::{self, Pair, Stream};
 use super::app::{ClientPart, Desk, Names, Ongoing, Order, ServerPart, SimClient, SimServer};
 use super::journal::{Entry, Journal, What};
 use super::judge::{self, Verdict};
-use super::{Action, ClientIndex, ClockJump, Host, LinkOf, NatIndex, Network, Scenario, written};
+use super::{Action, ClientIndex, ClockJump, Host, LinkOf, NatIndex, Network, PacketFate, Scenario, written};
 use crate::model::{channels, membership};
-use crate::{Counters, Link, Net, Node, Observer, Place, Stuck, World};
+use crate::{Counters, Link, Mishap, Net, Node, Observer, Place, Stuck, Way, World};
 use posse_core::config::{ClientConfig, ConfigError, ServerConfig};
 use posse_core::server::Server;
 use posse_core::{Duration, Instant, secure};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// Any key and any application will do where nobody else listens.
@@ -89,17 +90,11 @@ impl Outcome {
 
     /// What does not hold that must, in words.
     pub fn broken(&self) -> Vec<String> {
-        let mut broken = self.wrong();
-        broken.extend(self.unbegun.iter().cloned());
-        broken
-    }
-
-    /// The same but for messages whose receiver never was there, which a script drawn at random may well have.
-    pub fn wrong(&self) -> Vec<String> {
         let stuck = self.stuck.iter().map(|stuck| format!("stuck: {stuck}"));
         let verdicts = self.verdicts.iter().filter(|verdict| !verdict.held);
         let verdicts = verdicts.map(|verdict| format!("expected: {}; found: {}", verdict.expected, verdict.found));
-        stuck.chain(self.violations.iter().chain(&self.undone).cloned()).chain(verdicts).collect()
+        let steps = self.violations.iter().chain(&self.undone).cloned();
+        stuck.chain(steps).chain(verdicts).chain(self.unbegun.iter().cloned()).collect()
     }
 }
 
@@ -129,6 +124,21 @@ impl Run {
     pub fn observed(scenario: &Scenario, seed: u64, observers: Vec<Box<dyn Observer>>) -> Result<Self, ConfigError> {
         let mut world = World::new(seed);
         observers.into_iter().for_each(|observer| world.observe(observer));
+        Self::within(world, scenario, seed)
+    }
+
+    /// The same, and what happens to single packets is written down: [`Self::packets`].
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn watched(scenario: &Scenario, seed: u64) -> Result<Self, ConfigError> {
+        let mut world = World::new(seed);
+        world.watch_mishaps();
+        Self::within(world, scenario, seed)
+    }
+
+    fn within(mut world: World, scenario: &Scenario, seed: u64) -> Result<Self, ConfigError> {
+        list_packets(scenario, &mut world);
         let names: Names = scenario.clients.iter().map(|client| client.name.clone()).collect();
         let mut nets = Vec::new();
         for spec in &scenario.nats {
@@ -182,6 +192,20 @@ impl Run {
             network,
             stuck: None,
         })
+    }
+
+    /// What happened to single packets on the way, whether by chance or because the scenario says so; nothing unless it is a
+    /// run that [is watched](Self::watched).
+    pub fn packets(&self) -> Vec<PacketFate> {
+        let clients = (0..self.clients.len()).map(|i| LinkOf::Host(Host::Client(ClientIndex(i))));
+        let nats = (0..self.nets.len()).map(|i| LinkOf::Nat(NatIndex(i)));
+        let links = std::iter::once(LinkOf::Host(Host::Server)).chain(clients).chain(nats);
+        let ways = links.flat_map(|link| [(link, Way::Up), (link, Way::Down)]);
+        let of = |(link, way): (LinkOf, Way)| {
+            let seen = self.world.mishaps(place_of(link), way).iter();
+            seen.map(move |&(number, mishap)| PacketFate { link, way, number, mishap }).collect::<Vec<_>>()
+        };
+        ways.flat_map(of).collect()
     }
 
     /// What runs.
@@ -367,6 +391,27 @@ impl Run {
                 (place, self.scenario.nats.get(i).map_or("?", |nat| &nat.name).to_owned())
             }
         }
+    }
+}
+
+/// Says to a world, before anybody is there, what is to happen to single packets.
+fn list_packets(scenario: &Scenario, world: &mut World) {
+    let mut links: BTreeMap<(LinkOf, Way), Vec<(u64, Mishap)>> = BTreeMap::new();
+    for PacketFate { link, way, number, mishap } in &scenario.packets {
+        links.entry((*link, *way)).or_default().push((*number, *mishap));
+    }
+    for ((link, way), all) in links {
+        world.set_mishaps(place_of(link), way, all);
+    }
+}
+
+/// A world numbers its places in the order in which they are made: the server is its first host, the internet its first
+/// network.
+fn place_of(link: LinkOf) -> Place {
+    match link {
+        LinkOf::Host(Host::Server) => Place::Host(0),
+        LinkOf::Host(Host::Client(ClientIndex(i))) => Place::Host(i + 1),
+        LinkOf::Nat(NatIndex(i)) => Place::Net(i + 1),
     }
 }
 

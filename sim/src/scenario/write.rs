@@ -3,12 +3,12 @@
 //! The parser has the last word: what was written is read again and compared, so that nothing that the format cannot say
 //! gets lost on the way.
 
-use super::parse::{ALLOCATION, DEFAULT_REORDER_BY, ENDS, FILTERING, INTERNET, MAPPING, REASONS, SERVER};
+use super::parse::{ALLOCATION, DEFAULT_REORDER_BY, ENDS, FILTERING, INTERNET, MAPPING, REASONS, SERVER, WAYS};
 use super::{
-    Action, BadScenario, ClientIndex, ClockJump, Expect, GroupIndex, Host, LinkOf, NatIndex, Network, Pairs, Scenario,
-    Step,
+    Action, BadScenario, ClientIndex, ClockJump, Expect, GroupIndex, Host, LinkOf, NatIndex, Network, PacketFate,
+    Pairs, Scenario, Step,
 };
-use crate::{Bursts, Chance, Direction, Link, Nat};
+use crate::{Bursts, Chance, Direction, Link, Mishap, Nat};
 use posse_core::{Channel, Duration};
 use std::fmt::{Display, Write as _};
 use thiserror::Error;
@@ -93,6 +93,10 @@ impl Writer<'_> {
         for step in &s.steps {
             self.head("[[step]]");
             self.step(step);
+        }
+        for packet in &s.packets {
+            self.head("[[packet]]");
+            self.packet(packet);
         }
         for expectation in &s.expectations {
             self.head("[[expect]]");
@@ -192,6 +196,20 @@ impl Writer<'_> {
                 self.unless(number < 128, "unreliable", true);
                 self.field("size", sending.size);
             }
+            Action::Cut { .. }
+            | Action::CutDirect { .. }
+            | Action::Reboot { .. }
+            | Action::Pause { .. }
+            | Action::ClockJump { .. }
+            | Action::Restart { .. }
+            | Action::SetLink { .. }
+            | Action::Move { .. } => self.fault(step),
+        }
+    }
+
+    /// A step that lets something go wrong.
+    fn fault(&mut self, step: &Step) {
+        match &step.action {
             Action::Cut { link, lasts } => {
                 self.doing(step, "cut");
                 self.field("link", self.link_of(*link));
@@ -238,6 +256,40 @@ impl Writer<'_> {
                 self.field("client", self.client(*client));
                 self.behind(*to);
                 self.link(link);
+            }
+            Action::CreateGroup { .. }
+            | Action::Join { .. }
+            | Action::Leave { .. }
+            | Action::DestroyGroup { .. }
+            | Action::Disconnect { .. }
+            | Action::Logout { .. }
+            | Action::Send(_) => {}
+        }
+    }
+
+    fn packet(&mut self, packet: &PacketFate) {
+        let PacketFate { link, way, number, mishap } = *packet;
+        self.field("link", self.link_of(link));
+        self.field("way", word(&WAYS, way));
+        self.field("number", number);
+        let fate = |writer: &mut Self, fate| writer.field("fate", quoted(fate));
+        match mishap {
+            Mishap::Drop => fate(self, "drop"),
+            Mishap::Delay(by) => {
+                fate(self, "delay");
+                self.field("by", time(by));
+            }
+            Mishap::Hold(by) => {
+                fate(self, "hold");
+                self.field("by", time(by));
+            }
+            Mishap::Flip(bit) => {
+                fate(self, "flip");
+                self.field("bit", bit);
+            }
+            Mishap::Copy(after) => {
+                fate(self, "copy");
+                self.field("after", time(after));
             }
         }
     }
@@ -441,7 +493,7 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::scenario::{ClientSpec, Expectation, NatSpec, Sending, Target};
-    use crate::{Allocation, Filtering, Mapping};
+    use crate::{Allocation, Filtering, Mapping, Way};
     use posse_core::RelayReason;
     use proptest::collection::vec;
     use proptest::option;
@@ -578,6 +630,19 @@ mod tests {
         (durations(), times, actions).prop_map(|(at, (every, times), action)| Step { at, every, times, action }).boxed()
     }
 
+    fn packets() -> impl Strategy<Value = PacketFate> {
+        let of = prop_oneof![some_host().prop_map(LinkOf::Host), (0..NATS).prop_map(|n| LinkOf::Nat(NatIndex(n)))];
+        let mishap = prop_oneof![
+            Just(Mishap::Drop),
+            durations().prop_map(Mishap::Delay),
+            durations().prop_map(Mishap::Hold),
+            any::<u32>().prop_map(Mishap::Flip),
+            durations().prop_map(Mishap::Copy),
+        ];
+        let way = select(vec![Way::Up, Way::Down]);
+        (of, way, any::<u64>(), mishap).prop_map(|(link, way, number, mishap)| PacketFate { link, way, number, mishap })
+    }
+
     fn creation(group: usize) -> impl Strategy<Value = Step> {
         let action = (some_clients(0..=CLIENTS), any::<String>());
         steps(action.prop_map(move |(members, message)| Action::CreateGroup {
@@ -651,6 +716,7 @@ mod tests {
             server in links(),
             created in [creation(0), creation(1)],
             others in vec(steps(actions()), 0..8),
+            packets in vec(packets(), 0..8),
             expects in vec(expects(), 0..8),
         ) -> Scenario {
             Scenario {
@@ -662,6 +728,7 @@ mod tests {
                 clients,
                 groups: vec!["room".to_owned(), "other-room".to_owned()],
                 steps: created.into_iter().chain(others).collect(),
+                packets,
                 expectations: expects.into_iter().map(|expect| Expectation { line: 0, expect }).collect(),
             }
         }

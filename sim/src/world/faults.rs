@@ -2,7 +2,7 @@
 
 use super::{Host, Node, World, machine_seed, main_address};
 use crate::event::{DropReason, Event, Place};
-use crate::link::{HEADERS, Link};
+use crate::link::{HEADERS, Link, Mishap, Way};
 use crate::network::Net;
 use posse_core::Input;
 use std::net::{IpAddr, Ipv4Addr};
@@ -31,6 +31,23 @@ impl World {
     /// Gives a host, or the NAT of a network, another link. Packets under way stay so.
     pub fn set_link(&mut self, place: impl Into<Place>, link: Link) {
         self.network.set_link(self.now, place.into(), link);
+    }
+
+    /// Has mishaps happen to packets of one direction of a link, beside what its chances bring; what was said of it before
+    /// is void. Packets are numbered from 0 in the order in which they are put on the link, whatever becomes of them, and a
+    /// host that moves numbers on. `place` may be yet to be made: a host may send as soon as it is there.
+    pub fn set_mishaps(&mut self, place: impl Into<Place>, way: Way, all: Vec<(u64, Mishap)>) {
+        self.network.set_mishaps(place.into(), way, all);
+    }
+
+    /// Has all links write down from now on what happens to their packets, by chance or because it was said.
+    pub fn watch_mishaps(&mut self) {
+        self.network.watch_mishaps();
+    }
+
+    /// What was written down of one direction of a link.
+    pub fn mishaps(&self, place: impl Into<Place>, way: Way) -> &[(u64, Mishap)] {
+        self.network.mishaps(place.into(), way)
     }
 
     /// Nothing passes the link of a host, or of the NAT of a network, until [`Self::heal`].
