@@ -31,6 +31,12 @@ pub enum Canary {
     On,
 }
 
+impl From<bool> for Canary {
+    fn from(on: bool) -> Self {
+        if on { Self::On } else { Self::Off }
+    }
+}
+
 /// Draws and runs one seed.
 pub fn judge(seed: u64, canary: Canary) -> Verdict {
     judge_scenario(&Scenario::random(seed), seed, canary)

@@ -55,7 +55,8 @@ impl Traced {
     ) -> Result<Written, FolderError> {
         self.with(|trace| {
             let (command, name, digest) = ("test", "a/b c", self.digest);
-            Folder { command, name, broken: None, replay: None, scenario, trace, digest, replace }.write(root)
+            Folder { command, name, broken: None, replay: None, scenario, original: None, trace, digest, replace }
+                .write(root)
         })
     }
 }
@@ -71,7 +72,7 @@ fn traced(scenario: &Scenario) -> (Traced, Outcome) {
     run.advance(scenario.duration, |_| false);
     let topology = run.world().topology();
     let outcome = run.finish();
-    let (notes, digest) = (outcome.notes(scenario), outcome.digest);
+    let (notes, digest) = (outcome.notes(scenario, outcome.broken()), outcome.digest);
     (Traced { log, topology, notes, digest }, outcome)
 }
 
@@ -409,7 +410,10 @@ fn a_folder_holds_everything_and_is_written_again_by_the_same_run() {
     assert_eq!(written.path, root.join("test-a-b-c"));
     let first = files(&written.path);
     let names: Vec<_> = first.keys().map(String::as_str).collect();
-    assert_eq!(names, ["README.txt", "digest.txt", "scenario.toml", "timeline.txt", "trace.json", "trace.pcapng"]);
+    assert_eq!(
+        names,
+        ["README.txt", "digest.txt", "index.html", "scenario.toml", "timeline.txt", "trace.json", "trace.pcapng"]
+    );
     let readme = String::from_utf8(first["README.txt"].clone()).unwrap();
     assert_eq!(readme.lines().count(), 3);
     assert!(readme.contains(&written.replay) && readme.contains("scenario.toml is what ran"), "{readme}");

@@ -1,5 +1,6 @@
 //! Arguments, and the commands behind them.
 
+mod failing;
 mod json;
 mod matrix;
 mod progress;
@@ -84,6 +85,10 @@ enum Command {
     },
     /// Run scenarios drawn at random, with faults and then without; exit 1 at the first that does not hold
     Swarm(swarm::Plan),
+    /// Run a scenario, a trace's or a seed's, and judge it as the swarm does; exit 0 if it holds, 1 if not, 2 if it is bad
+    Replay(failing::Replay),
+    /// Make a scenario or a seed that fails as small as it still fails in the same way; exit 1, or 0 if it holds
+    Shrink(failing::Shrink),
 }
 
 /// Why a command came to nothing.
@@ -136,6 +141,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Matrix { seeds, json } => matrix::run(seeds, json, &mut out),
         Command::Validate { seed, json } => validate::run(seed, json, &mut out),
         Command::Swarm(plan) => swarm::run(&plan, &mut out),
+        Command::Replay(replay) => replay.run(&mut out),
+        Command::Shrink(shrink) => shrink.run(&mut out),
     };
     let done = done.and_then(|held| Ok(out.flush().map(|()| held)?));
     match done {

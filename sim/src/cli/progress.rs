@@ -47,15 +47,15 @@ impl Drop for Progress {
 }
 
 #[expect(clippy::disallowed_types, reason = "for people who wait; nothing simulated sees it")]
-struct Clock(std::time::Instant);
+pub(crate) struct Clock(std::time::Instant);
 
 impl Clock {
     #[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "for people who wait")]
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self(std::time::Instant::now())
     }
 
-    fn seconds(&self) -> u64 {
+    pub(crate) fn seconds(&self) -> u64 {
         self.0.elapsed().as_secs()
     }
 }

@@ -1,24 +1,18 @@
 //! Many random scenarios, one a seed, on as many cores as it is given. What goes to standard output depends on neither the
 //! cores nor the clock, so that two processes can be compared.
 
+use super::failing::{Case, ROOT};
 use super::progress::Progress;
 use super::{Failure, json, text};
-use posse_sim::Observer;
 use posse_sim::scenario::Scenario;
 use posse_sim::scenario::run::Run;
 use posse_sim::swarm::{self, Canary, Verdict};
-use posse_sim::trace::{Folder, Log, Trace};
 use serde::Serialize;
-use std::cell::RefCell;
 use std::io::Write;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// Where the folder of a seed that does not hold goes, unless told otherwise.
-const ROOT: &str = "posse-trace";
 
 /// Which seeds, and how.
 #[derive(clap::Args)]
@@ -44,6 +38,9 @@ pub(super) struct Plan {
     /// Strike a message that arrived from the books, to see that this is found
     #[arg(long)]
     canary: bool,
+    /// Leave the first seed that does not hold as it was drawn
+    #[arg(long)]
+    no_shrink: bool,
     /// Write everything about the first seed that does not hold into a folder below DIR (docs/traces.md)
     #[arg(long, value_name = "DIR", default_value = ROOT)]
     trace: PathBuf,
@@ -87,33 +84,17 @@ pub(super) fn run(plan: &Plan, out: &mut impl Write) -> Result<bool, Failure> {
     Ok(first.is_none())
 }
 
-/// Three lines: what broke, how to see it again, where everything about it is.
+/// Three lines: what broke, how to see it again, where everything about it is; of the smallest case that breaks so.
 fn fail(plan: &Plan, verdict: &Verdict, out: &mut impl Write) -> Result<(), Failure> {
-    let seed = verdict.seed;
-    let broken = verdict.failures.first().map_or("", |failure| &failure.text);
-    let canary = if plan.canary { " --canary" } else { "" };
-    let replay = format!("cargo sim swarm --from {seed} --seeds 1 --show{canary}");
-    writeln!(out, "seed {seed}: {broken} (digest {:032x})", verdict.digest)?;
-    writeln!(out, "replay: {replay}")?;
-    let scenario = Scenario::random(seed);
-    let log: Rc<RefCell<Log>> = Rc::default();
-    let observers: Vec<Box<dyn Observer>> = vec![Box::new(log.clone())];
-    let run = Run::observed(&scenario, seed, observers).map_err(|e| Failure::Setup(e.to_string()))?;
-    let topology = run.world().topology();
-    let (_, outcome) = swarm::judge_run(run, plan.canary());
-    let folder = Folder {
-        command: "swarm",
-        name: &seed.to_string(),
-        broken: Some(broken),
-        replay: Some(&replay),
-        scenario: Some(&scenario),
-        trace: Trace { log: &log.borrow(), topology: &topology, notes: &outcome.notes(&scenario) },
-        digest: outcome.digest,
-        // A seed's folder from before the code was changed is of no use any more.
-        replace: true,
-    };
-    writeln!(out, "folder: {}", folder.write(&plan.trace)?.path.display())?;
-    Ok(())
+    let case = Case::drawn(verdict.seed, plan.canary());
+    let shrunk = if plan.no_shrink { None } else { case.shrink() };
+    match shrunk {
+        Some(shrunk) => {
+            let small = case.with(shrunk.scenario);
+            small.tell(("swarm", Some(&Scenario::random(verdict.seed))), &plan.trace, out)
+        }
+        None => case.tell(("swarm", None), &plan.trace, out),
+    }
 }
 
 fn show(plan: &Plan, out: &mut impl Write) -> Result<Vec<Verdict>, Failure> {
@@ -169,6 +150,6 @@ fn judge_all(plan: &Plan) -> Vec<Verdict> {
 
 impl Plan {
     fn canary(&self) -> Canary {
-        if self.canary { Canary::On } else { Canary::Off }
+        Canary::from(self.canary)
     }
 }

@@ -41,7 +41,8 @@ impl Wish {
             broken: broken.first().map(String::as_str),
             replay: None,
             scenario: Some(&scenario),
-            trace: Trace { log: &log.borrow(), topology: &topology, notes: &outcome.notes(&scenario) },
+            original: None,
+            trace: Trace { log: &log.borrow(), topology: &topology, notes: &outcome.notes(&scenario, broken.clone()) },
             digest: outcome.digest,
             replace: self.replace,
         };

@@ -20,6 +20,7 @@ mod units;
 pub mod words;
 mod write;
 
+pub(crate) use parse::DEFAULT_REORDER_BY;
 pub use read::BadScenario;
 pub use units::written;
 pub use write::Unwritable;

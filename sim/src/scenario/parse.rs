@@ -26,7 +26,7 @@ const WHOSE: &str = "whose link: a client's, a NAT's or the server's name";
 /// Bytes a message unless a file says otherwise.
 const DEFAULT_SIZE: usize = 64;
 /// How long a packet that is reordered is held back unless a file says otherwise.
-pub(super) const DEFAULT_REORDER_BY: Duration = Duration::from_millis(5);
+pub(crate) const DEFAULT_REORDER_BY: Duration = Duration::from_millis(5);
 
 type Parsed<T> = Result<T, BadScenario>;
 

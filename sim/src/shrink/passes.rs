@@ -13,6 +13,9 @@ const PLAIN: Link = Link::millis(10);
 /// The end of a run, and how long a fault lasts, is brought forward by no less.
 const STEP_MS: u64 = 100;
 
+/// Times are rounded to one of these, if that does not matter.
+const ROUND_MS: [u64; 3] = [1_000, 100, 10];
+
 /// Takes one effect from a direction.
 type Effect = fn(&mut Direction);
 
@@ -22,7 +25,7 @@ const EFFECTS: [Effect; 9] = [
     |d| d.bursts = Bursts::NEVER,
     |d| d.corrupt = Chance::NEVER,
     |d| d.duplicate = Chance::NEVER,
-    |d| (d.reorder, d.reorder_delay) = (Chance::NEVER, Direction::PERFECT.reorder_delay),
+    |d| d.reorder = Chance::NEVER,
     |d| d.jitter = Duration::ZERO,
     |d| d.rate = None,
     |d| d.queue = Direction::PERFECT.queue,
@@ -153,8 +156,14 @@ impl Shrinker<'_, '_> {
         }
     }
 
-    /// A step is done at once, and a fault lasts no longer than it has to.
+    /// A step is done at a round time, and a fault lasts no longer than it has to.
     fn earlier(&mut self, step: usize) {
+        for unit in ROUND_MS.map(Duration::from_millis) {
+            let round = |at: Duration| unit * u32::try_from(at.as_nanos() / unit.as_nanos()).unwrap_or(u32::MAX);
+            if self.change(|s| s.steps.iter_mut().skip(step).take(1).for_each(|step| step.at = round(step.at))) {
+                break;
+            }
+        }
         let Some(lasts) = self.best.steps.get(step).map(|step| lasts(&step.action)) else { return };
         if let Some(lasts) = lasts {
             let steps = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX) / STEP_MS;

@@ -1,10 +1,12 @@
 //! A scenario without some of its hosts, NATs and groups, and what follows from that for all that refers to them.
 
+use super::explicit::links;
 use crate::scenario::expect::{expectations_for, impossible};
 use crate::scenario::{
-    Action, ClientIndex, Expect, Expectation, GroupIndex, Host, LinkOf, NatIndex, Network, PacketFate, Pairs, Scenario,
-    Sending, Step, Target,
+    Action, ClientIndex, DEFAULT_REORDER_BY, Expect, Expectation, GroupIndex, Host, LinkOf, NatIndex, Network,
+    PacketFate, Pairs, Scenario, Sending, Step, Target,
 };
+use crate::{Chance, Link};
 use posse_core::Duration;
 
 /// Whence what must hold of a scenario comes.
@@ -45,6 +47,14 @@ pub(super) fn tidy(mut scenario: Scenario, expectations: Expectations) -> Scenar
         if before == (scenario.groups.len(), scenario.nats.len(), scenario.steps.len()) {
             break;
         }
+    }
+    for link in links(&mut scenario).filter(|link| **link != Link::PERFECT) {
+        // Where nothing is held back, it says nothing how long: then as in a file that does not say.
+        *link = link.both(|d| {
+            if d.reorder == Chance::NEVER {
+                d.reorder_delay = DEFAULT_REORDER_BY;
+            }
+        });
     }
     if expectations == Expectations::Derived {
         scenario.expectations = expectations_for(&scenario);

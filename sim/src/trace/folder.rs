@@ -4,6 +4,7 @@
 //! there is one, `timeline.txt`, `trace.pcapng`, `trace.json` and `digest.txt`. It is written beside its place and then
 //! moved there, so that a folder is whole or not there; and it takes the place of no other run's unless told so.
 
+use super::page::{self, Page};
 use super::{Filter, Trace};
 use crate::scenario::{Scenario, Unwritable};
 use std::fs::{self, File};
@@ -16,8 +17,10 @@ pub const ROOT: &str = "posse-trace";
 
 const README: &str = "README.txt";
 const SCENARIO: &str = "scenario.toml";
+const ORIGINAL: &str = "original.toml";
 const TIMELINE: &str = "timeline.txt";
 const CAPTURE: &str = "trace.pcapng";
+const PAGE: &str = "index.html";
 const JSON: &str = "trace.json";
 const DIGEST: &str = "digest.txt";
 
@@ -34,6 +37,8 @@ pub struct Folder<'a> {
     pub replay: Option<&'a str>,
     /// What ran, with the seed that it ran with.
     pub scenario: Option<&'a Scenario>,
+    /// What it was made smaller from.
+    pub original: Option<&'a Scenario>,
     /// What happened.
     pub trace: Trace<'a>,
     /// The world's, at the end: it tells runs apart.
@@ -113,12 +118,13 @@ impl Folder<'_> {
     pub fn write(&self, root: &Path) -> Result<Written, FolderError> {
         let path = self.path(root);
         let scenario = self.scenario.map(Scenario::to_toml).transpose()?;
+        let original = self.original.map(Scenario::to_toml).transpose()?;
         let replaced = self.look(&path, scenario.as_deref())?;
         let partial = path.with_extension("partial");
         remove(&partial)?;
-        let replay = self.replay.map_or_else(|| self.rerun(&path), str::to_owned);
+        let replay = self.replay.map_or_else(|| self.rerun("run", &path), str::to_owned);
         let moved = self
-            .fill(&partial, scenario.as_deref(), &replay)
+            .fill(&partial, (scenario.as_deref(), original.as_deref()), &replay)
             .and_then(|()| remove(&path))
             .and_then(|()| fs::rename(&partial, &path).map_err(|error| FolderError::new(&path, error)));
         if let Err(error) = moved {
@@ -129,10 +135,10 @@ impl Folder<'_> {
         Ok(Written { path, replay, replaced })
     }
 
-    /// Runs the folder's own scenario, or says that there is none.
-    fn rerun(&self, path: &Path) -> String {
+    /// The command that has `verb` (`run`, `replay`) see to the scenario of the folder at `path`; or a word that there is none.
+    pub fn rerun(&self, verb: &str, path: &Path) -> String {
         match self.scenario {
-            Some(_) => format!("cargo sim run {}", quoted(&path.join(SCENARIO).display().to_string())),
+            Some(_) => format!("cargo sim {verb} {}", quoted(&path.join(SCENARIO).display().to_string())),
             None => "none: this run is no scenario".to_owned(),
         }
     }
@@ -159,7 +165,12 @@ impl Folder<'_> {
         if self.replace { Ok(Some(theirs)) } else { Err(FolderError::Exists { path: path.to_owned(), theirs }) }
     }
 
-    fn fill(&self, folder: &Path, scenario: Option<&str>, replay: &str) -> Result<(), FolderError> {
+    fn fill(
+        &self,
+        folder: &Path,
+        (scenario, original): (Option<&str>, Option<&str>),
+        replay: &str,
+    ) -> Result<(), FolderError> {
         fs::create_dir_all(folder).map_err(|error| FolderError::new(folder, error))?;
         let file = |name: &str, write: &dyn Fn(&mut BufWriter<File>) -> io::Result<()>| {
             let path = folder.join(name);
@@ -171,12 +182,23 @@ impl Folder<'_> {
         };
         file(README, &|out| out.write_all(self.readme(replay).as_bytes()))?;
         file(DIGEST, &|out| out.write_all(self.digest_text().as_bytes()))?;
-        if let Some(scenario) = scenario {
-            file(SCENARIO, &|out| out.write_all(scenario.as_bytes()))?;
+        for (name, text) in [(SCENARIO, scenario), (ORIGINAL, original)] {
+            if let Some(text) = text {
+                file(name, &|out| out.write_all(text.as_bytes()))?;
+            }
         }
         file(TIMELINE, &|out| self.trace.timeline(Filter::All, out))?;
         file(CAPTURE, &|out| self.trace.pcapng(out))?;
-        file(JSON, &|out| self.trace.json(out))
+        file(JSON, &|out| self.trace.json(out))?;
+        let mut files = Vec::new();
+        files.extend(scenario.map(|_| (SCENARIO, "what ran")));
+        files.extend(original.map(|_| (ORIGINAL, "what it was made smaller from")));
+        files.push((TIMELINE, "every event in words"));
+        files.push((CAPTURE, "every packet at every interface, for Wireshark"));
+        files.push((JSON, "every event, for programs"));
+        let title = self.scenario.map_or(self.name, |scenario| &scenario.title);
+        let page = Page { title, broken: self.broken, replay, digest: self.digest, files: &files };
+        file(PAGE, &|out| page::write(&self.trace, &page, out))
     }
 
     fn digest_text(&self) -> String {
@@ -186,11 +208,15 @@ impl Folder<'_> {
     /// Three lines.
     fn readme(&self, replay: &str) -> String {
         let broken = self.broken.unwrap_or("nothing").replace(char::is_control, " ");
-        let scenario = if self.scenario.is_some() { "scenario.toml is what ran; " } else { "" };
+        let scenario = match (self.scenario, self.original) {
+            (None, _) => "",
+            (Some(_), None) => "scenario.toml is what ran; ",
+            (Some(_), Some(_)) => "scenario.toml is what ran; original.toml is what it was made smaller from; ",
+        };
         format!(
             "Broken: {broken} (digest {:032x})\n\
             Replay: {replay}\n\
-            Files: {scenario}timeline.txt is every event in words; trace.pcapng opens in Wireshark; trace.json is for \
+            Files: index.html shows it in a browser; {scenario}timeline.txt is every event in words; trace.pcapng opens in Wireshark; trace.json is for \
             programs; digest.txt tells runs apart (docs/traces.md)\n",
             self.digest
         )

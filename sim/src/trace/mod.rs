@@ -36,6 +36,7 @@ mod json;
 mod log;
 mod names;
 mod notes;
+mod page;
 mod pcapng;
 mod timeline;
 

@@ -6,16 +6,15 @@ use crate::scenario::run::Outcome;
 use crate::scenario::{ClientIndex, Host, Scenario, words};
 
 impl Outcome {
-    /// What the applications wrote down, the faults, and at the end what was expected and does not hold.
-    pub fn notes(&self, scenario: &Scenario) -> Vec<Note> {
+    /// What the applications wrote down, the faults, and at the end what is `broken`.
+    pub fn notes(&self, scenario: &Scenario, broken: impl IntoIterator<Item = String>) -> Vec<Note> {
         let entries = self.timeline.iter().map(|entry| Note {
             at: entry.at,
             who: entry.who.map(place),
             kind: if entry.who.is_some() { NoteKind::App } else { NoteKind::Fault },
             text: words::sentence(scenario, entry.who, &entry.what),
         });
-        let broken = self.broken().into_iter();
-        let broken = broken.map(|text| Note { at: self.ended, who: None, kind: NoteKind::Broken, text });
+        let broken = broken.into_iter().map(|text| Note { at: self.ended, who: None, kind: NoteKind::Broken, text });
         entries.chain(broken).collect()
     }
 }
