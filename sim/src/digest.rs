@@ -1,7 +1,7 @@
 //! One number for everything that happened: 128 bits of SipHash-1-3 with fixed keys over every event, with its time and
 //! its bytes. Two runs are the same run exactly if their digests are equal (but for a chance of 2^-128).
 
-use crate::event::{Event, PacketView, Place};
+use crate::event::{DropReason, Event, PacketView, Place};
 use posse_core::Instant;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
@@ -63,6 +63,8 @@ impl Fields {
                 self.packet(packet);
             }
             Event::Dropped { place, why, packet } => {
+                // Which chance lost a packet is no part of what happened: a list of what chances came to is the same run.
+                let why = if why == DropReason::Burst { DropReason::Loss } else { why };
                 self.place(2, place, why as u64);
                 self.number(packet.id);
             }

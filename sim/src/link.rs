@@ -396,6 +396,8 @@ impl Wire {
     /// how its arrivals move.
     pub(crate) fn set_config(&mut self, now: Instant, config: Direction) -> Option<Retiming> {
         let before = std::mem::replace(&mut self.config, config).rate;
+        // A link that knows no bursts has none to end.
+        self.bad &= config.bursts != Bursts::NEVER;
         if config.rate == before {
             return None;
         }

@@ -108,6 +108,6 @@ mod tests {
     fn a_planted_loss_is_found_and_changes_nothing_else() {
         let (sound, planted) = (judge(1, Canary::Off), judge(1, Canary::On));
         assert_eq!(sound.digest, planted.digest);
-        assert!(planted.failures[0].text.contains("1 lost"), "{:?}", planted.failures);
+        assert!(planted.failures.iter().any(|failure| failure.text.contains("1 lost")), "{:?}", planted.failures);
     }
 }

@@ -18,6 +18,7 @@ use crate::goodbye::Goodbye;
 use crate::ids::{Channel, GroupId, PeerId, Reliability, SocketId};
 use crate::machine::{Entry, Input, Machine, Request, SendFailure, SocketInput, Tap, Wake};
 use crate::outbox::Outbox;
+use crate::secure::OpenError;
 use crate::time::{Duration, Instant};
 use crate::wire::control::{MAX_CANDIDATES, MAX_TOKEN};
 use crate::wire::header::{self, Kind};
@@ -91,10 +92,19 @@ pub struct ClientCounters {
     pub unknown: u64,
     /// Claimed by a link but not authentic: forged, damaged, replayed, or sealed with an erased key.
     pub unopened: u64,
+    /// Of those, the ones that were authentic and seen before, or too old to tell.
+    pub replayed: u64,
     /// From a peer that broke the protocol; its link is dead from then on.
     pub violations: u64,
     /// Held because they outran the join that names their sender.
     pub held: u64,
+}
+
+impl ClientCounters {
+    fn sealed(&mut self, why: OpenError) {
+        self.unopened += 1;
+        self.replayed += u64::from(why == OpenError::Replayed);
+    }
 }
 
 /// What became of a send.
@@ -283,6 +293,11 @@ impl Client {
     /// Smoothed round-trip time to the server.
     pub fn server_rtt(&self) -> Option<Duration> {
         self.session().and_then(Session::server_rtt)
+    }
+
+    /// How packets to the server fare.
+    pub fn server_stats(&self) -> Option<PathStats> {
+        self.session().map(Session::server_stats)
     }
 
     /// What came in and was not used.

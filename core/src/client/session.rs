@@ -22,7 +22,7 @@ use crate::path::{Punch, PunchConfig, Verdict, is_local};
 use crate::schedule::Schedule;
 use crate::secure::{Crypto, PairContext, Protection, Role, SessionKey, pair_secret};
 use crate::time::{Duration, Instant};
-use crate::transport::{DIRECT, MAIN, PathId, Scope, Transport, TransportConfig, TransportSendError};
+use crate::transport::{DIRECT, MAIN, PathId, PathStats, Scope, Transport, TransportConfig, TransportSendError};
 use crate::wire::buf::Writer;
 use crate::wire::control::{Candidates, MAX_LEN, Psk, ToClient, ToServer};
 use alloc::boxed::Box;
@@ -151,6 +151,10 @@ impl Session {
 
     pub(super) fn server_rtt(&self) -> Option<Duration> {
         self.server.transport_ref().rtt(MAIN)
+    }
+
+    pub(super) fn server_stats(&self) -> PathStats {
+        self.server.transport_ref().path_stats(MAIN)
     }
 
     pub(super) fn members(&self, group: GroupId) -> impl Iterator<Item = PeerId> + '_ {
@@ -310,7 +314,7 @@ impl Session {
             Some((SERVER_SLOT, path)) => {
                 match self.server.receive(around.now, path, from, ecn, datagram) {
                     Ok(()) => self.drain_control(around),
-                    Err(Unusable::Sealed(_)) => return around.counters.unopened += 1,
+                    Err(Unusable::Sealed(why)) => return around.counters.sealed(why),
                     Err(Unusable::Violation(_)) => self.break_off(around.counters),
                 }
                 self.announce(SERVER_SLOT, around.queue);
@@ -348,7 +352,7 @@ impl Session {
         }
         match peer.link.receive(around.now, path, from, ecn, datagram) {
             Ok(()) => {}
-            Err(Unusable::Sealed(_)) => return around.counters.unopened += 1,
+            Err(Unusable::Sealed(why)) => return around.counters.sealed(why),
             Err(Unusable::Violation(_)) => {
                 around.counters.violations += 1;
                 peer.dead = true;

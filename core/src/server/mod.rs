@@ -18,9 +18,9 @@ use crate::link::{CLOSE_LOCAL, CLOSE_TIMED_OUT, CLOSE_VIOLATION, DATAGRAM, Route
 use crate::machine::{Ecn, Entry, Input, Machine, Request, Tap, Wake};
 use crate::outbox::{Outbox, Transmit};
 use crate::path::is_local;
-use crate::relay::{Forwarder, RelayLimits};
+use crate::relay::{self, Forwarder, RelayLimits};
 use crate::schedule::Schedule;
-use crate::secure::{Crypto, Protection, RelayKey, ServerLogin, public_key};
+use crate::secure::{Crypto, OpenError, Protection, RelayKey, ServerLogin, public_key};
 use crate::time::Instant;
 use crate::transport::{MAIN, Scope, TransportConfig};
 use crate::wire;
@@ -99,12 +99,16 @@ pub struct ServerCounters {
     pub unknown: u64,
     /// Of a session but not authentic.
     pub unopened: u64,
+    /// Of those, the ones that were authentic and seen before, or too old to tell.
+    pub replayed: u64,
     /// Login requests that were not answered: not authentic, or too many at once.
     pub logins_dropped: u64,
     /// Relayed on.
     pub forwarded: u64,
     /// Handed in for relaying and refused: no such session or route, wrong authentication, replayed.
     pub relay_refused: u64,
+    /// Of those, the ones whose number was seen before, or is too old to tell.
+    pub relay_replayed: u64,
     /// Admitted by the relay but dropped, because the driver's outbox had no room.
     pub relay_dropped: u64,
     /// Clients that broke the protocol and were ended.
@@ -402,9 +406,13 @@ impl Server {
     }
 
     fn forward(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox) {
-        let Ok(forward) = self.relay.admit(datagram, from) else {
-            self.counters.relay_refused += 1;
-            return;
+        let forward = match self.relay.admit(datagram, from) {
+            Ok(forward) => forward,
+            Err(why) => {
+                self.counters.relay_refused += 1;
+                self.counters.relay_replayed += u64::from(why == relay::Refusal::Replayed);
+                return;
+            }
         };
         let (to, inner) = (forward.to, forward.inner);
         if forward.moved
@@ -441,7 +449,11 @@ impl Server {
         let mut over = session.link.closed().map(|_| EndReason::Remote);
         match taken {
             Ok(()) => session.reply = Vec::new(),
-            Err(Unusable::Sealed(_)) => return self.counters.unopened += 1,
+            Err(Unusable::Sealed(why)) => {
+                self.counters.unopened += 1;
+                self.counters.replayed += u64::from(why == OpenError::Replayed);
+                return;
+            }
             Err(Unusable::Violation(_)) => over = Some(EndReason::Violation),
         }
         if let Phase::Closing(why) = session.phase {

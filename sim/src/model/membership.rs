@@ -1,45 +1,39 @@
 //! Who is in which group, and who is to hear what of it, in which order.
 //!
-//! The server's own steps are the truth: from them follows, for each client, one sequence of joins and leaves that it must
-//! be told of, each once. A newcomer hears of its own join first, then of the older members in the order in which they
-//! came; who is out of a group hears no more of it. What a client's application saw must be a beginning of that
-//! sequence, and while two share no group neither is told of a path to the other. A join is complete, once, when everyone
-//! that is to hear of it has.
+//! The server's own steps are the truth. From them follows, for each session of a client, one sequence of joins and leaves
+//! that are *due* to it: a newcomer hears of its own join first, then of the older members in the order in which they came;
+//! who is out of a group hears no more of it.
+//!
+//! What the client's application is *told* must follow from that: [`notices`](super::notices) says how.
+//!
+//! Beside that: while two share no group neither is told of a path to the other; and a join is complete, once, when
+//! everyone that is to hear of it has.
+//!
+//! A client that restarts comes back as another, in a new session, and so do all with a server that restarts: each session
+//! is followed by itself.
 
+use super::notices::{Due, Notice, follows};
+use super::{Session, Sessions, done};
 use crate::scenario::journal::{Entry, Journal, What};
 use crate::scenario::{ClientIndex, GroupIndex, Host, Scenario, Target};
 use posse_core::{Instant, JoinOutcome, LeaveReason};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-/// What a client is told of a group's member.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Notice {
-    Joined(GroupIndex, ClientIndex),
-    Left(GroupIndex, ClientIndex, LeaveReason),
-}
-
-/// A notice and when the server did what it tells of. Those of one number may come in any order.
-#[derive(Clone, Copy)]
-struct Due {
-    number: u64,
-    at: Instant,
-    notice: Notice,
-}
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A join that is not complete yet.
 struct Pending {
     at: Instant,
     /// Who was in the group when it began and has not left since, the newcomer included.
-    then: Vec<ClientIndex>,
+    then: Vec<Session>,
 }
 
 #[derive(Default)]
 struct Model {
+    sessions: Sessions,
     /// Members of each group in the order of their joins.
-    groups: BTreeMap<GroupIndex, Vec<ClientIndex>>,
-    /// What each client is to be told, in order.
-    due: BTreeMap<ClientIndex, VecDeque<Due>>,
-    pending: BTreeMap<(GroupIndex, ClientIndex), Pending>,
+    groups: BTreeMap<GroupIndex, Vec<Session>>,
+    /// What each session's client is to be told, in order.
+    due: BTreeMap<Session, Vec<Due>>,
+    pending: BTreeMap<(GroupIndex, Session), Pending>,
     last: u64,
     now: Instant,
     wrong: Vec<String>,
@@ -48,20 +42,18 @@ struct Model {
 /// What differs from the model, in words. `journals[0]` is the server's, the clients' follow.
 pub(crate) fn violations(scenario: &Scenario, journals: &[Journal]) -> Vec<String> {
     let Some((server, clients)) = journals.split_first() else { return Vec::new() };
-    // Who restarts comes back as another, under the same name.
-    if journals.iter().flat_map(|journal| &journal.entries).any(|entry| entry.what == What::Restarted) {
-        return Vec::new();
-    }
     let mut model = Model::default();
-    for (entry, after) in server.entries.iter().zip(server.entries.iter().skip(1).map(Some).chain([None])) {
-        // A step that the server refused changed nothing. It says so at once; of messages it speaks, too.
-        let refused = |what: &What| matches!(what, What::Refused(why) if !why.starts_with("send"));
-        if !after.is_some_and(|next| next.at == entry.at && refused(&next.what)) {
-            model.server(scenario, entry, clients);
-        }
+    for entry in done(&server.entries) {
+        model.server(scenario, entry, clients);
     }
     for (client, journal) in (0..).map(ClientIndex).zip(clients) {
-        model.client(scenario, client, journal);
+        let lives: Vec<_> = journal.entries.split(|entry| entry.what == What::Restarted).collect();
+        // A login that was never accepted, or that its client did not live to see, leaves open which session was whose.
+        if lives.len() <= 1 || model.sessions.had.get(&client).is_some_and(|had| *had == lives.len()) {
+            for (before, entries) in lives.into_iter().enumerate() {
+                model.client(scenario, Session { client, before }, entries);
+            }
+        }
     }
     model.wrong
 }
@@ -69,83 +61,95 @@ pub(crate) fn violations(scenario: &Scenario, journals: &[Journal]) -> Vec<Strin
 impl Model {
     fn server(&mut self, scenario: &Scenario, entry: &Entry, clients: &[Journal]) {
         self.now = entry.at;
+        self.sessions.on(entry);
         match entry.what {
             What::Created(group, ref members) => {
-                for &to in members {
-                    self.tell(to, Notice::Joined(group, to));
-                    members.iter().filter(|m| **m != to).for_each(|m| self.tell(to, Notice::Joined(group, *m)));
+                let members: Vec<_> = members.iter().map(|client| self.sessions.latest(*client)).collect();
+                for &to in &members {
+                    self.tell(to, Notice::Joined(group, to.client));
+                    let others = members.iter().filter(|m| **m != to);
+                    others.for_each(|m| self.tell(to, Notice::Joined(group, m.client)));
                 }
-                for &member in members {
-                    self.begin(scenario, entry.at, group, member, members.clone());
+                for &member in &members {
+                    self.begin(scenario, group, member, members.clone());
                 }
-                self.groups.insert(group, members.clone());
+                self.groups.insert(group, members);
             }
             What::Joining(group, client) => {
+                let newcomer = self.sessions.latest(client);
                 let old = self.groups.entry(group).or_default().clone();
-                self.tell(client, Notice::Joined(group, client));
+                self.tell(newcomer, Notice::Joined(group, client));
                 for &other in &old {
                     self.tell(other, Notice::Joined(group, client));
-                    self.tell(client, Notice::Joined(group, other));
+                    self.tell(newcomer, Notice::Joined(group, other.client));
                 }
-                let all: Vec<_> = old.into_iter().chain([client]).collect();
-                self.begin(scenario, entry.at, group, client, all.clone());
+                let all: Vec<_> = old.into_iter().chain([newcomer]).collect();
+                self.begin(scenario, group, newcomer, all.clone());
                 self.groups.insert(group, all);
             }
             What::Leaving(group, client) => {
                 self.last += 1;
-                self.leave(group, client, LeaveReason::Left);
+                self.leave(group, self.sessions.latest(client), LeaveReason::Left);
             }
             What::Destroying(group) => {
                 for member in self.groups.remove(&group).unwrap_or_default() {
-                    self.tell(member, Notice::Left(group, member, LeaveReason::GroupEnded));
+                    self.tell(member, Notice::Left(group, member.client, LeaveReason::GroupEnded));
                 }
             }
-            What::ClientLeft(client, _) => {
-                // Its groups end in an order of the server's own.
-                self.last += 1;
-                let groups: Vec<_> = self.groups.iter().filter(|(_, m)| m.contains(&client)).map(|(g, _)| *g).collect();
-                groups.into_iter().for_each(|group| self.leave(group, client, LeaveReason::Disconnected));
-            }
-            What::JoinCompleted(group, client, outcome) => {
-                self.completed(scenario, entry.at, (group, client), outcome, clients);
+            What::ClientLeft(..) => self.session_over(),
+            What::JoinCompleted(group, client, outcome) => self.completed(scenario, (group, client), outcome, clients),
+            What::Restarted => {
+                self.groups.clear();
+                self.pending.clear();
             }
             _ => {}
         }
     }
 
-    fn tell(&mut self, to: ClientIndex, notice: Notice) {
+    fn session_over(&mut self) {
+        let Some(over) = self.sessions.over else { return };
+        // Its groups end in an order of the server's own.
         self.last += 1;
-        self.due.entry(to).or_default().push_back(Due { number: self.last, at: self.now, notice });
+        let groups: Vec<_> = self.groups.iter().filter(|(_, m)| m.contains(&over)).map(|(g, _)| *g).collect();
+        groups.into_iter().for_each(|group| self.leave(group, over, LeaveReason::Disconnected));
     }
 
-    fn leave(&mut self, group: GroupIndex, client: ClientIndex, why: LeaveReason) {
+    fn tell(&mut self, to: Session, notice: Notice) {
+        self.last += 1;
+        self.due.entry(to).or_default().push(Due { number: self.last, at: self.now, notice });
+    }
+
+    fn leave(&mut self, group: GroupIndex, who: Session, why: LeaveReason) {
         let Some(members) = self.groups.get_mut(&group) else { return };
-        members.retain(|member| *member != client);
+        members.retain(|member| *member != who);
         // Who leaves owes nothing any more, and comes back as another.
-        for (_, join) in self.pending.range_mut((group, ClientIndex(0))..=(group, ClientIndex(usize::MAX))) {
-            join.then.retain(|member| *member != client);
+        for ((of, _), join) in &mut self.pending {
+            if *of == group {
+                join.then.retain(|member| *member != who);
+            }
         }
-        let (number, at, notice) = (self.last, self.now, Notice::Left(group, client, why));
-        for to in members.iter().copied().chain([client]) {
-            self.due.entry(to).or_default().push_back(Due { number, at, notice });
+        let (number, at, notice) = (self.last, self.now, Notice::Left(group, who.client, why));
+        for to in members.iter().copied().chain([who]) {
+            self.due.entry(to).or_default().push(Due { number, at, notice });
         }
     }
 
-    fn begin(&mut self, s: &Scenario, at: Instant, group: GroupIndex, member: ClientIndex, then: Vec<ClientIndex>) {
-        if self.pending.insert((group, member), Pending { at, then }).is_some() {
-            self.wrong.push(format!("the join of {} was not completed before the next", named(s, group, member)));
+    fn begin(&mut self, scenario: &Scenario, group: GroupIndex, member: Session, then: Vec<Session>) {
+        if self.pending.insert((group, member), Pending { at: self.now, then }).is_some() {
+            let join = named(scenario, group, member.client);
+            self.wrong.push(format!("the join of {join} was not completed before the next"));
         }
     }
 
     fn completed(
         &mut self,
         scenario: &Scenario,
-        at: Instant,
         (group, client): (GroupIndex, ClientIndex),
         outcome: JoinOutcome,
         clients: &[Journal],
     ) {
-        let Some(join) = self.pending.remove(&(group, client)) else {
+        let mut theirs = self.pending.keys().copied().filter(|(of, who)| (*of, who.client) == (group, client));
+        let Some(join) = theirs.next().and_then(|key| self.pending.remove(&key)) else {
             return self.wrong.push(format!("a join of {} was completed twice", named(scenario, group, client)));
         };
         if outcome != JoinOutcome::Ok {
@@ -154,9 +158,9 @@ impl Model {
         let heard = |by: ClientIndex, of: ClientIndex| {
             let entries = clients.get(by.0).map_or(&[][..], |journal| &journal.entries);
             // What it was told of older members may be of before this join, if it heard of them at all.
-            entries.iter().any(|e| e.at <= at && e.at >= join.at && e.what == What::MemberJoined(group, of))
+            entries.iter().any(|e| e.at <= self.now && e.at >= join.at && e.what == What::MemberJoined(group, of))
         };
-        for &member in &join.then {
+        for member in join.then.iter().map(|member| member.client) {
             if !heard(member, client) || !heard(client, member) {
                 let (join, member) = (named(scenario, group, client), scenario.host_name(Host::Client(member)));
                 self.wrong.push(format!("the join of {join} was completed before {member} and it had heard"));
@@ -164,108 +168,46 @@ impl Model {
         }
     }
 
-    /// Holds what a client's application saw against what is due to it.
-    fn client(&mut self, scenario: &Scenario, me: ClientIndex, journal: &Journal) {
-        let mut due = self.due.remove(&me).unwrap_or_default();
+    /// Holds what a client's application was told in a session against what was due to it.
+    fn client(&mut self, scenario: &Scenario, session: Session, entries: &[Entry]) {
+        let me = session.client;
         let mut view: BTreeMap<GroupIndex, BTreeSet<ClientIndex>> = BTreeMap::new();
-        let mut seen = BTreeMap::new();
-        for entry in &journal.entries {
-            let before = view.clone();
-            let notice = match entry.what {
+        let mut told = Vec::new();
+        for entry in entries {
+            match entry.what {
                 What::MemberJoined(group, member) => {
                     view.entry(group).or_default().insert(member);
-                    seen.insert((group, member), entry.at);
-                    Notice::Joined(group, member)
+                    told.push((entry.at, Notice::Joined(group, member)));
                 }
                 What::MemberLeft(group, member, why) => {
                     view.entry(group).or_default().remove(&member);
                     if member == me {
                         view.remove(&group);
                     }
-                    Notice::Left(group, member, why)
+                    told.push((entry.at, Notice::Left(group, member, why)));
                 }
                 What::Path(peer, _) if !view.values().any(|group| group.contains(&me) && group.contains(&peer)) => {
                     let (me, peer) = (scenario.host_name(Host::Client(me)), scenario.host_name(Host::Client(peer)));
                     self.wrong.push(format!("{me} was told of a path to {peer}, with whom it shares no group"));
-                    continue;
                 }
-                _ => continue,
-            };
-            while !take(&mut due, notice) {
-                // A join may have been taken for that of an earlier, untold stay, since both look alike.
-                let there = |g, m| before.get(&g).is_some_and(|group: &BTreeSet<_>| group.contains(&m));
-                let late = |due: &Due, g, m| seen.get(&(g, m)).is_some_and(|at| due.at <= *at);
-                if due.front().is_some_and(|d| matches!(d.notice, Notice::Joined(g, m) if there(g, m) && late(d, g, m)))
-                {
-                    due.pop_front();
-                    continue;
-                }
-                if cancel(&mut due, me) || renew(&mut due, me, &seen) {
-                    continue;
-                }
-                let (me, found) = (scenario.host_name(Host::Client(me)), told(scenario, notice));
-                let expected = due.front().map_or("nothing".to_owned(), |due| told(scenario, due.notice));
-                self.wrong.push(format!("{me} was told that {found}; due was: {expected}"));
-                return;
+                _ => {}
             }
         }
-    }
-}
-
-/// Takes `notice` out if it is the next that is due, or one of several that may come next.
-fn take(due: &mut VecDeque<Due>, notice: Notice) -> bool {
-    let number = due.front().map(|due| due.number);
-    let place = due.iter().take_while(|due| Some(due.number) == number).position(|due| due.notice == notice);
-    place.and_then(|place| due.remove(place)).is_some()
-}
-
-/// If what is due next is a join whose leave is due, too, takes both out: they cancel out if the application did not ask in
-/// between. With its own stay a client is told nothing of what it would have seen in it.
-fn cancel(due: &mut VecDeque<Due>, me: ClientIndex) -> bool {
-    let Some(&Due { notice: Notice::Joined(group, member), .. }) = due.front() else { return false };
-    let over = |due: &Due| matches!(due.notice, Notice::Left(g, m, _) if g == group && (m == member || m == me));
-    let Some(end) = due.iter().position(over) else { return false };
-    if member == me || due.get(end).is_some_and(|due| matches!(due.notice, Notice::Left(_, m, _) if m == member)) {
-        strike(due, end, |at, m| member == me || (m == member && (at == 0 || at == end)), group);
-    } else {
-        // The own stay ended before anyone asked who had come.
-        due.pop_front();
-    }
-    true
-}
-
-/// If what is due next is a leave, or was in an own stay that is over, and the join that was told last came late enough to
-/// be that of the stay which followed, then it was that one: takes out what lies between.
-fn renew(due: &mut VecDeque<Due>, me: ClientIndex, seen: &BTreeMap<(GroupIndex, ClientIndex), Instant>) -> bool {
-    let Some(&Due { notice: Notice::Joined(group, member) | Notice::Left(group, member, _), .. }) = due.front() else {
-        return false;
-    };
-    for who in [me, member] {
-        let (joined, told) = (Notice::Joined(group, who), seen.get(&(group, who)));
-        let again = due.iter().position(|due| due.notice == joined && told.is_some_and(|at| due.at <= *at));
-        if let Some(end) = again {
-            strike(due, end, |_, m| who == me || m == who, group);
-            return true;
+        let due = self.due.get(&session).map_or(&[][..], Vec::as_slice);
+        if let Err((used, matched)) = follows(me, due, &told) {
+            let found = told.get(matched).map_or("nothing more".to_owned(), |(_, notice)| said(scenario, *notice));
+            let expected = due.get(used).map_or("nothing".to_owned(), |due| said(scenario, due.notice));
+            let me = scenario.host_name(Host::Client(me));
+            self.wrong.push(format!("{me} was told that {found}; due was: {expected}"));
         }
     }
-    false
-}
-
-/// Takes out what `which` picks of a group's notices up to place `end`.
-fn strike(due: &mut VecDeque<Due>, end: usize, which: impl Fn(usize, ClientIndex) -> bool, group: GroupIndex) {
-    let mut places = 0..;
-    due.retain(|due| {
-        let at = places.next().unwrap_or(usize::MAX);
-        let (Notice::Joined(g, m) | Notice::Left(g, m, _)) = due.notice;
-        at > end || g != group || !which(at, m)
-    });
 }
 
 fn named(scenario: &Scenario, group: GroupIndex, client: ClientIndex) -> String {
     format!("{} to {}", scenario.host_name(Host::Client(client)), scenario.target_name(Target::Group(group)))
 }
 
-fn told(scenario: &Scenario, notice: Notice) -> String {
+fn said(scenario: &Scenario, notice: Notice) -> String {
     let (group, member, what) = match notice {
         Notice::Joined(group, member) => (group, member, "joined".to_owned()),
         Notice::Left(group, member, why) => (group, member, format!("left ({why:?})")),
@@ -347,6 +289,22 @@ mod tests {
         short[2].entries.clear();
         short[0].entries.retain(|e| !matches!(e.what, What::JoinCompleted(..)));
         assert_eq!(wrong(&short), Vec::<String>::new());
+    }
+
+    #[test]
+    fn who_restarts_is_told_of_its_new_session_alone() {
+        let mut again = right();
+        again[0].entries.insert(0, entry(0, What::Accepted(B)));
+        again[0].entries.push(entry(10, What::Accepted(B)));
+        again[0].entries.push(entry(11, What::Joining(ROOM, B)));
+        again[2].entries.pop();
+        again[2].entries.push(entry(9, What::Restarted));
+        assert_eq!(wrong(&again), Vec::<String>::new());
+        let joined = |at, who| entry(at, What::MemberJoined(ROOM, who));
+        again[2].entries.extend([joined(12, B), joined(12, A)]);
+        assert_eq!(wrong(&again), Vec::<String>::new());
+        again[2].entries.push(entry(13, What::MemberLeft(ROOM, B, LeaveReason::Left)));
+        assert_eq!(wrong(&again).len(), 1);
     }
 
     #[test]

@@ -38,7 +38,8 @@ pub fn expectations_for(scenario: &Scenario) -> Vec<Expectation> {
             expectations.push(Expect::Joins { ok: 0 });
         }
         let mut pairs = BTreeSet::new();
-        for inside in story.members.values() {
+        let certain = |group: &GroupIndex| !story.uncertain.contains(group);
+        for (_, inside) in story.members.iter().filter(|(group, _)| certain(group)) {
             for &a in inside {
                 pairs.extend(inside.range(a..).filter(|b| **b != a).map(|&b| (a, b)));
             }
@@ -46,7 +47,7 @@ pub fn expectations_for(scenario: &Scenario) -> Vec<Expectation> {
         for (a, b) in pairs.into_iter().filter(|(a, b)| story.open(scenario, *a, *b)) {
             expectations.push(Expect::Direct { pairs: Pairs::One(a, b), by: None, within: None, rtt_at_most: None });
         }
-        for group in (0..scenario.groups.len()).map(GroupIndex) {
+        for group in (0..scenario.groups.len()).map(GroupIndex).filter(certain) {
             let members = story.members.get(&group).into_iter().flatten().copied().collect();
             expectations.push(Expect::Members { group, members });
         }
@@ -69,11 +70,18 @@ pub fn impossible(scenario: &Scenario) -> Vec<usize> {
     Story::of(scenario).impossible.into_iter().collect()
 }
 
+/// How long a run must last for all to be well in its end; `None` if a fault never ends.
+pub fn time_needed(scenario: &Scenario) -> Option<Duration> {
+    Story::of(scenario).time_needed()
+}
+
 /// What a script says, followed to its end.
 #[derive(Default)]
 struct Story {
     /// Who is in which group; no entry for groups that are over or never were.
     members: BTreeMap<GroupIndex, BTreeSet<ClientIndex>>,
+    /// Groups of which no script can tell who is in them in the end.
+    uncertain: BTreeSet<GroupIndex>,
     /// Who logged out, or was logged out, and has not come back.
     gone: BTreeSet<ClientIndex>,
     /// Who restarted.
@@ -135,6 +143,14 @@ impl Story {
                 self.members.insert(*group, members.iter().copied().collect()).is_none()
             }
             Action::Join { group, client, .. } => {
+                if self.restarted.contains(&Host::Client(*client))
+                    && let Some(over) = self.last_gone.map(|gone| gone + SESSION_END)
+                    && at < over
+                {
+                    // It may wait for the session of before to be over, or even have been meant for that.
+                    self.busy_until(Some(over));
+                    self.uncertain.insert(*group);
+                }
                 let there = self.members.get_mut(group).filter(|_| !self.gone.contains(client));
                 there.is_some_and(|members| members.insert(*client))
             }
@@ -206,10 +222,15 @@ impl Story {
         self.members.retain(|_, members| !members.is_empty());
     }
 
+    /// `None`: no time is enough.
+    fn time_needed(&self) -> Option<Duration> {
+        let gone = self.last_gone.map_or(Duration::ZERO, |gone| gone + SESSION_END);
+        Some(gone.max(self.calm? + HEALING))
+    }
+
     /// Whether all must be well in the end.
     fn heals(&self, scenario: &Scenario) -> bool {
-        let in_time = self.calm.is_some_and(|calm| calm + HEALING <= scenario.duration)
-            && self.last_gone.is_none_or(|gone| gone + SESSION_END <= scenario.duration);
+        let in_time = self.time_needed().is_some_and(|needed| needed <= scenario.duration);
         let carries = |link: &Link| {
             [&link.up, &link.down].iter().all(|d: &&Direction| {
                 d.loss <= CARRIES_LOSS && d.mtu >= CARRIES_MTU && d.rate.is_none_or(|rate| rate >= 1_000_000)

@@ -175,6 +175,8 @@ pub enum Action {
     Cut {
         /// Whose link.
         link: LinkOf,
+        /// Which direction of it.
+        way: Ways,
         /// How long; to the end if `None`.
         lasts: Option<Duration>,
     },
@@ -182,6 +184,8 @@ pub enum Action {
     CutDirect {
         /// Which two.
         pair: (ClientIndex, ClientIndex),
+        /// Whether only what the first sends to the second does not.
+        one_way: bool,
         /// How long; to the end if `None`.
         lasts: Option<Duration>,
     },
@@ -228,6 +232,17 @@ pub enum Action {
         /// Its link to there.
         link: Link,
     },
+}
+
+/// Directions of a link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ways {
+    /// Either.
+    Both,
+    /// From the host or NAT that the link belongs to.
+    Up,
+    /// To it.
+    Down,
 }
 
 /// How far a clock jumps.

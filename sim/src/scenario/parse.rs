@@ -3,7 +3,7 @@
 use super::read::{BadScenario, Fields, Named, Source, Value, suggest};
 use super::{
     Action, ClientIndex, ClientSpec, ClockJump, Expect, Expectation, GroupIndex, Host, LinkOf, NatIndex, NatSpec,
-    Network, PacketFate, Pairs, Scenario, Sending, Step, Target,
+    Network, PacketFate, Pairs, Scenario, Sending, Step, Target, Ways,
 };
 use crate::{Allocation, Bursts, Chance, Direction, Filtering, Link, Mapping, Mishap, Nat, Way};
 use posse_core::{Channel, Duration, EndReason, RelayReason};
@@ -277,9 +277,13 @@ impl<'a> Names<'a> {
             Doing::Disconnect => Action::Disconnect { client: client()? },
             Doing::Logout => Action::Logout { client: client()? },
             Doing::Send => Action::Send(self.sending(f)?),
-            Doing::Cut => Action::Cut { link: self.link_of(&f.require("link", WHOSE)?)?, lasts: lasts()? },
+            Doing::Cut => {
+                let way = f.get("way").map_or(Ok(Ways::Both), |v| v.word(&CUT_WAYS))?;
+                Action::Cut { link: self.link_of(&f.require("link", WHOSE)?)?, way, lasts: lasts()? }
+            }
             Doing::CutDirect => {
-                Action::CutDirect { pair: self.pair(&f.require("pair", "two clients")?)?, lasts: lasts()? }
+                let one_way = f.get("one-way").map_or(Ok(false), |v| v.boolean())?;
+                Action::CutDirect { pair: self.pair(&f.require("pair", "two clients")?)?, one_way, lasts: lasts()? }
             }
             Doing::Reboot => Action::Reboot {
                 nat: self.nat(&f.require("nat", "a NAT's name")?)?,
@@ -531,6 +535,9 @@ pub(super) const ENDS: [(&str, EndReason); 4] = [
     ("violation", EndReason::Violation),
 ];
 
+/// Directions of a link.
+pub(super) const CUT_WAYS: [(&str, Ways); 3] = [("both", Ways::Both), ("up", Ways::Up), ("down", Ways::Down)];
+
 /// What a step can do.
 #[derive(Clone, Copy)]
 enum Doing {
@@ -579,8 +586,8 @@ impl Doing {
             Self::DestroyGroup => &["group"],
             Self::Disconnect | Self::Logout => &["client"],
             Self::Send => &["from", "to", "channel", "unreliable", "size"],
-            Self::Cut => &["link", "lasts"],
-            Self::CutDirect => &["pair", "lasts"],
+            Self::Cut => &["link", "way", "lasts"],
+            Self::CutDirect => &["pair", "one-way", "lasts"],
             Self::Reboot => &["nat", "new-address"],
             Self::Pause => &["host", "lasts"],
             Self::ClockJump => &["host", "forward", "backward"],

@@ -1,11 +1,11 @@
 //! A scenario at work: its hosts in a [`World`], its faults at their times, and what came of it all.
 
 use super::accounts::{self, Pair, Stream};
-use super::app::{ClientPart, Desk, Names, Ongoing, Order, ServerPart, SimClient, SimServer};
+use super::app::{Ahead, ClientPart, Desk, Names, Ongoing, Order, ServerPart, SimClient, SimServer};
 use super::journal::{Entry, Journal, What};
 use super::judge::{self, Verdict};
-use super::{Action, ClientIndex, ClockJump, Host, LinkOf, NatIndex, Network, PacketFate, Scenario, written};
-use crate::model::{channels, membership};
+use super::{Action, ClientIndex, ClockJump, Host, LinkOf, NatIndex, Network, PacketFate, Scenario, Ways, written};
+use crate::model::{channels, exact, latency, membership};
 use crate::{Counters, Link, Mishap, Net, Node, Observer, Place, Stuck, Way, World};
 use posse_core::config::{ClientConfig, ConfigError, ServerConfig};
 use posse_core::server::Server;
@@ -13,6 +13,7 @@ use posse_core::{Duration, Instant, secure};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
 /// Any key and any application will do where nobody else listens.
 const SERVER_KEY: [u8; 32] = *b"the key of every simulated desk.";
@@ -29,6 +30,8 @@ pub struct Run {
     server_part: Part<ServerPart>,
     client_parts: Vec<Part<ClientPart>>,
     nets: Vec<Net>,
+    /// The server's and the clients'.
+    clocks: Vec<Ahead>,
     /// What is to go wrong, the next last.
     faults: Vec<(Instant, Fault)>,
     network: Vec<Entry>,
@@ -41,8 +44,8 @@ type Part<P> = Rc<RefCell<Option<P>>>;
 /// Something that happens to the network or its hosts.
 #[derive(Clone, Copy)]
 enum Fault {
-    Cut(LinkOf, bool),
-    CutDirect(ClientIndex, ClientIndex, bool),
+    Cut(LinkOf, Ways, bool),
+    CutDirect(ClientIndex, ClientIndex, bool, bool),
     Reboot(NatIndex, bool),
     Pause(Host, bool),
     ClockJump(Host, ClockJump),
@@ -147,7 +150,9 @@ impl Run {
             world.set_name(net, &spec.name);
             nets.push(net);
         }
-        let desk = Desk::new(Host::Server, ongoing(scenario, Host::Server));
+        let clocks: Vec<Ahead> = (0..=scenario.clients.len()).map(|_| Ahead::default()).collect();
+        let clock = |of: usize| clocks.get(of).cloned().unwrap_or_default();
+        let desk = Desk::new(Host::Server, ongoing(scenario, Host::Server), clock(0));
         let server_part = part(ServerPart { orders: server_orders(scenario), waiting: Vec::new(), desk });
         let its = Rc::clone(&server_part);
         let server_names = names.clone();
@@ -163,7 +168,7 @@ impl Run {
         let (mut clients, mut client_parts) = (Vec::new(), Vec::new());
         for (i, spec) in scenario.clients.iter().enumerate() {
             let me = ClientIndex(i);
-            let desk = Desk::new(Host::Client(me), ongoing(scenario, Host::Client(me)));
+            let desk = Desk::new(Host::Client(me), ongoing(scenario, Host::Client(me)), clock(i + 1));
             let start = Instant::ZERO + spec.start;
             let its = part(ClientPart { me, start, desk, logouts: logouts(scenario, me) });
             client_parts.push(Rc::clone(&its));
@@ -188,6 +193,7 @@ impl Run {
             server_part,
             client_parts,
             nets,
+            clocks,
             faults,
             network,
             stuck: None,
@@ -275,7 +281,12 @@ impl Run {
         let seen = |node: &Node<SimClient>| groups().map(|group| world.machine(*node).others(group)).collect();
         let (undone, unbegun) = undone(&scenario, &world, server, &clients);
         let mut violations = membership::violations(&scenario, &journals);
-        violations.extend(channels::violations(&scenario, &streams));
+        violations.extend(channels::violations(&scenario, &journals));
+        violations.extend(accounts::violations(&scenario, &streams));
+        violations.extend(latency::violations(&scenario, &journals, &pairs));
+        let counts: Vec<_> = clients.iter().map(|node| world.machine(*node).counts()).collect();
+        let served = world.machine(server).server().counters();
+        violations.extend(exact::violations(&scenario, &journals, served, &counts));
         let mut outcome = Outcome {
             seed,
             timeline,
@@ -298,21 +309,36 @@ impl Run {
     fn fault(&mut self, fault: Fault) {
         let name = |client: ClientIndex| self.scenario.host_name(Host::Client(client));
         let text = match fault {
-            Fault::Cut(link, cut) => {
+            Fault::Cut(link, way, cut) => {
                 let (place, whose) = self.place(link);
-                if cut {
-                    self.world.cut(place)
-                } else {
-                    self.world.heal(place)
+                match (cut, way) {
+                    (false, _) => self.world.heal(place),
+                    (true, Ways::Both) => self.world.cut(place),
+                    (true, Ways::Up) => self.world.cut_up(place),
+                    (true, Ways::Down) => self.world.cut_down(place),
                 }
-                format!("{whose}'s link {}", if cut { "is cut" } else { "works again" })
+                let what = match (cut, way) {
+                    (false, _) => "works again",
+                    (true, Ways::Both) => "is cut",
+                    (true, Ways::Up) => "carries nothing up",
+                    (true, Ways::Down) => "carries nothing down",
+                };
+                format!("{whose}'s link {what}")
             }
-            Fault::CutDirect(a, b, cut) => {
-                let text = format!("{} and {} {}", name(a), name(b), if cut { "cannot" } else { "can again" });
+            Fault::CutDirect(a, b, one_way, cut) => {
+                let text = if one_way {
+                    format!("{} {} reach {}", name(a), if cut { "cannot" } else { "can again" }, name(b))
+                } else {
+                    format!("{} and {} {} reach each other", name(a), name(b), if cut { "cannot" } else { "can again" })
+                };
                 if let (Some(a), Some(b)) = (self.client(a), self.client(b)) {
-                    if cut { self.world.block_between(a, b) } else { self.world.unblock_between(a, b) }
+                    match (cut, one_way) {
+                        (true, true) => self.world.block_way(a, b),
+                        (true, false) => self.world.block_between(a, b),
+                        (false, _) => self.world.unblock_between(a, b),
+                    }
                 }
-                format!("{text} reach each other directly")
+                format!("{text} directly")
             }
             Fault::Reboot(NatIndex(i), new_address) => {
                 match self.nets.get(i) {
@@ -363,7 +389,11 @@ impl Run {
                 self.world.resume(node);
                 return format!("{name} goes on");
             }
-            Fault::ClockJump(_, by) => {
+            Fault::ClockJump(host, by) => {
+                let of = if let Host::Client(ClientIndex(i)) = host { i + 1 } else { 0 };
+                if let Some(clock) = self.clocks.get(of) {
+                    clock.fetch_add(by.nanos(), Ordering::Relaxed);
+                }
                 self.world.jump_clock(node, by.nanos());
                 return match by {
                     ClockJump::Forward(by) => format!("{name}'s clock jumps ahead by {}", written(by)),
@@ -469,13 +499,13 @@ fn faults(scenario: &Scenario) -> Vec<(Instant, Fault)> {
     for step in &scenario.steps {
         for at in times(step) {
             match step.action {
-                Action::Cut { link, lasts } => {
-                    faults.push((at, Fault::Cut(link, true)));
-                    faults.extend(lasts.map(|lasts| (at + lasts, Fault::Cut(link, false))));
+                Action::Cut { link, way, lasts } => {
+                    faults.push((at, Fault::Cut(link, way, true)));
+                    faults.extend(lasts.map(|lasts| (at + lasts, Fault::Cut(link, way, false))));
                 }
-                Action::CutDirect { pair: (a, b), lasts } => {
-                    faults.push((at, Fault::CutDirect(a, b, true)));
-                    faults.extend(lasts.map(|lasts| (at + lasts, Fault::CutDirect(a, b, false))));
+                Action::CutDirect { pair: (a, b), one_way, lasts } => {
+                    faults.push((at, Fault::CutDirect(a, b, one_way, true)));
+                    faults.extend(lasts.map(|lasts| (at + lasts, Fault::CutDirect(a, b, one_way, false))));
                 }
                 Action::Reboot { nat, new_address } => faults.push((at, Fault::Reboot(nat, new_address))),
                 Action::Pause { host, lasts } => {

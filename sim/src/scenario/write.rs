@@ -3,10 +3,12 @@
 //! The parser has the last word: what was written is read again and compared, so that nothing that the format cannot say
 //! gets lost on the way.
 
-use super::parse::{ALLOCATION, DEFAULT_REORDER_BY, ENDS, FILTERING, INTERNET, MAPPING, REASONS, SERVER, WAYS};
+use super::parse::{
+    ALLOCATION, CUT_WAYS, DEFAULT_REORDER_BY, ENDS, FILTERING, INTERNET, MAPPING, REASONS, SERVER, WAYS,
+};
 use super::{
     Action, BadScenario, ClientIndex, ClockJump, Expect, GroupIndex, Host, LinkOf, NatIndex, Network, PacketFate,
-    Pairs, Scenario, Step,
+    Pairs, Scenario, Step, Ways,
 };
 use crate::{Bursts, Chance, Direction, Link, Mishap, Nat};
 use posse_core::{Channel, Duration};
@@ -210,14 +212,16 @@ impl Writer<'_> {
     /// A step that lets something go wrong.
     fn fault(&mut self, step: &Step) {
         match &step.action {
-            Action::Cut { link, lasts } => {
+            Action::Cut { link, way, lasts } => {
                 self.doing(step, "cut");
                 self.field("link", self.link_of(*link));
+                self.unless(*way == Ways::Both, "way", word(&CUT_WAYS, *way));
                 self.optional("lasts", *lasts);
             }
-            Action::CutDirect { pair: (a, b), lasts } => {
+            Action::CutDirect { pair: (a, b), one_way, lasts } => {
                 self.doing(step, "cut-direct");
                 self.field("pair", self.clients(&[*a, *b]));
+                self.unless(!one_way, "one-way", true);
                 self.optional("lasts", *lasts);
             }
             Action::Reboot { nat, new_address } => {
@@ -604,8 +608,13 @@ mod tests {
             some_client().prop_map(|client| Action::Disconnect { client }),
             some_client().prop_map(|client| Action::Logout { client }),
             sendings().prop_map(Action::Send),
-            (link, option::of(positive())).prop_map(|(link, lasts)| Action::Cut { link, lasts }),
-            (pair(), option::of(positive())).prop_map(|(pair, lasts)| Action::CutDirect { pair, lasts }),
+            (link, select(vec![Ways::Both, Ways::Up, Ways::Down]), option::of(positive()))
+                .prop_map(|(link, way, lasts)| Action::Cut { link, way, lasts }),
+            (pair(), any::<bool>(), option::of(positive())).prop_map(|(pair, one_way, lasts)| Action::CutDirect {
+                pair,
+                one_way,
+                lasts
+            }),
             ((0..NATS), any::<bool>()).prop_map(|(n, new_address)| Action::Reboot { nat: NatIndex(n), new_address }),
             host_faults(),
         ]

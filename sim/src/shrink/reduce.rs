@@ -189,8 +189,8 @@ impl Map<'_> {
                 };
                 Action::Send(Sending { from: self.host(sending.from)?, to, ..*sending })
             }
-            Action::Cut { link, lasts } => Action::Cut { link: self.link(link)?, lasts },
-            Action::CutDirect { pair, lasts } => Action::CutDirect { pair: self.pair(pair)?, lasts },
+            Action::Cut { link, way, lasts } => Action::Cut { link: self.link(link)?, way, lasts },
+            Action::CutDirect { pair, one_way, lasts } => Action::CutDirect { pair: self.pair(pair)?, one_way, lasts },
             Action::Reboot { nat, new_address } => Action::Reboot { nat: self.nat(nat)?, new_address },
             Action::Pause { host, lasts } => Action::Pause { host: self.host(host)?, lasts },
             Action::ClockJump { host, by } => Action::ClockJump { host: self.host(host)?, by },

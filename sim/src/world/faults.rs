@@ -88,7 +88,13 @@ impl World {
         self.block(b, a);
     }
 
-    /// Undoes [`Self::block_between`].
+    /// The same for what the first sends to the second alone.
+    pub fn block_way<A, B>(&mut self, from: Node<A>, to: Node<B>) {
+        let (from, to) = (self.public_ip(from), self.public_ip(to));
+        self.block(from, to);
+    }
+
+    /// Undoes [`Self::block_between`] and [`Self::block_way`].
     pub fn unblock_between<A, B>(&mut self, a: Node<A>, b: Node<B>) {
         let (a, b) = (self.public_ip(a), self.public_ip(b));
         self.unblock(a, b);

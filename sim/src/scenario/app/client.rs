@@ -1,6 +1,7 @@
 //! A client and its application.
 
 use super::{Desk, Names, Unsent, earliest, group_of};
+use crate::model::exact::ClientCounts;
 use crate::scenario::journal::{Journal, What};
 use crate::scenario::{ClientIndex, GroupIndex, Host, Target};
 use posse_core::client::Client;
@@ -33,6 +34,8 @@ pub struct SimClient {
 struct Crowd {
     online: bool,
     peers: BTreeMap<PeerId, ClientIndex>,
+    /// The session of each client that it heard of last.
+    latest: BTreeMap<ClientIndex, PeerId>,
     groups: BTreeMap<GroupId, View>,
 }
 
@@ -117,6 +120,14 @@ impl SimClient {
         peers.find(|peer| self.crowd.peers.get(&peer.id) == Some(&to))?.direct_rtt
     }
 
+    /// What its machine counted.
+    pub(crate) fn counts(&self) -> ClientCounts {
+        let Some(client) = &self.client else { return ClientCounts::default() };
+        let peers: u64 = client.peers().map(|peer| peer.relay.packets_lost + peer.direct.packets_lost).sum();
+        let server = client.server_stats().map_or(0, |stats| stats.packets_lost);
+        ClientCounts { refused: client.counters(), lost: peers + server }
+    }
+
     /// What it should have sent and did not, with the number of messages. Not what fell into a receiver's absence.
     pub fn unsent(&self) -> impl Iterator<Item = Unsent<'_>> {
         self.desk.unsent()
@@ -171,6 +182,7 @@ impl SimClient {
                     return self.desk.refused(now, "join", "it carries other data than the server gave it");
                 };
                 self.crowd.peers.insert(member, who);
+                self.crowd.latest.insert(who, member);
                 let view = View { index, inside: false, others: BTreeMap::new() };
                 let view = self.crowd.groups.entry(group).or_insert(view);
                 if who == self.me {
@@ -193,6 +205,8 @@ impl SimClient {
                 self.desk.note(now, What::MemberLeft(index, who, why));
             }
             ClientEvent::PathChanged { peer, path } => match self.crowd.peers.get(&peer) {
+                // Of a client that came back with another session only the latest counts.
+                Some(who) if self.crowd.latest.get(who) != Some(&peer) => {}
                 Some(&peer) => self.desk.note(now, What::Path(peer, path)),
                 None => self.desk.refused(now, "path", "of an unknown peer"),
             },

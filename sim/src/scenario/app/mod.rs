@@ -15,6 +15,7 @@ use posse_core::client::SendError;
 use posse_core::{Channel, Duration, Instant, Message, Wake};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Names by index: what a login's token, and a member's user data, refer to.
 pub(crate) type Names = Arc<[String]>;
@@ -64,23 +65,35 @@ pub(crate) struct Desk {
     seen: BTreeSet<(Host, Target, bool)>,
     content: Vec<u8>,
     journal: Journal,
+    ahead: Ahead,
 }
 
+/// How far a host's clock is ahead of the world's, in nanoseconds: whoever makes it jump says so here. What an application
+/// writes down has the world's time, or books of several hosts could not be held against each other.
+pub(crate) type Ahead = Arc<AtomicI64>;
+
 impl Desk {
-    pub(crate) fn new(me: Host, ongoing: Vec<Ongoing>) -> Self {
+    pub(crate) fn new(me: Host, ongoing: Vec<Ongoing>, ahead: Ahead) -> Self {
         let (numbers, seen) = (BTreeMap::new(), BTreeSet::new());
-        Self { me, ongoing, numbers, seen, content: Vec::new(), journal: Journal::default() }
+        Self { me, ongoing, numbers, seen, content: Vec::new(), journal: Journal::default(), ahead }
     }
 
-    /// The same after a restart at `now`: whoever was there is away.
+    /// The world's time as this host's clock says `now`.
+    fn world_time(&self, now: Instant) -> Instant {
+        let world = i128::from(now.0) - i128::from(self.ahead.load(Ordering::Relaxed));
+        Instant(u64::try_from(world.max(0)).unwrap_or(u64::MAX))
+    }
+
+    /// The same after a restart at `now`, by the world's time: whoever was there is away.
     fn restarted(&self, now: Instant) -> Self {
         let mut desk = self.clone();
         desk.ongoing.iter_mut().for_each(|ongoing| (ongoing.away, ongoing.waits) = (ongoing.begun, false));
-        desk.note(now, What::Restarted);
+        desk.journal.entries.push(Entry { at: now, who: Some(self.me), what: What::Restarted });
         desk
     }
 
-    fn note(&mut self, at: Instant, what: What) {
+    fn note(&mut self, now: Instant, what: What) {
+        let at = self.world_time(now);
         self.journal.entries.push(Entry { at, who: Some(self.me), what });
     }
 
@@ -95,6 +108,7 @@ impl Desk {
         receivers: impl Fn(Target) -> Option<(T, Vec<Host>)>,
         mut send: impl FnMut(T, Channel, &[u8]) -> Result<(), SendError>,
     ) {
+        let at = self.world_time(now);
         for i in 0..self.ongoing.len() {
             let entry = &mut self.ongoing[i];
             entry.waits = false;
@@ -112,10 +126,10 @@ impl Desk {
                     continue;
                 }
                 let number = self.numbers.entry((to, channel)).or_default();
-                write_content(&mut self.content, *number, now, size);
+                write_content(&mut self.content, *number, at, size);
                 match send(address, channel, &self.content) {
                     Ok(()) => {
-                        self.journal.sent.push(Sent { at: now, to, channel, number: *number, receivers });
+                        self.journal.sent.push(Sent { at, to, channel, number: *number, receivers });
                         *number += 1;
                         entry.left -= 1;
                         entry.next = entry.next + entry.every;
@@ -127,7 +141,7 @@ impl Desk {
                     Err(error) => {
                         entry.left = 0;
                         let what = What::Refused(format!("send: {error}"));
-                        self.journal.entries.push(Entry { at: now, who: Some(self.me), what });
+                        self.journal.entries.push(Entry { at, who: Some(self.me), what });
                     }
                 }
             }
@@ -142,9 +156,10 @@ impl Desk {
     fn receive(&mut self, now: Instant, from: Host, to: Target, message: &Message, inside: bool, content: &[u8]) {
         let (number, sent_at, intact) = read_content(content);
         let Message { channel, direct, .. } = *message;
-        self.journal.received.push(Received { at: now, from, to, channel, number, sent_at, direct, intact, inside });
+        let at = self.world_time(now);
+        self.journal.received.push(Received { at, from, to, channel, number, sent_at, direct, intact, inside });
         if self.seen.insert((from, to, direct)) {
-            self.note(now, What::FirstMessage { from, to, direct, took: now.since(sent_at) });
+            self.note(now, What::FirstMessage { from, to, direct, took: at.since(sent_at) });
         }
     }
 

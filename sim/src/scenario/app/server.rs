@@ -5,7 +5,7 @@ use crate::scenario::journal::{Journal, What};
 use crate::scenario::{Action, ClientIndex, GroupIndex, Host, Target};
 use posse_core::server::{GroupOptions, Server};
 use posse_core::{GroupId, Input, Instant, Machine, Outbox, PeerId, Request, SendOptions, ServerEvent, Tap, Wake};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// The server and its application.
 pub struct SimServer {
@@ -17,7 +17,8 @@ pub struct SimServer {
     waiting: Vec<Action>,
     online: BTreeMap<ClientIndex, PeerId>,
     clients: BTreeMap<PeerId, ClientIndex>,
-    groups: BTreeMap<GroupIndex, (GroupId, BTreeSet<ClientIndex>)>,
+    /// With the sessions that are in them.
+    groups: BTreeMap<GroupIndex, (GroupId, BTreeMap<ClientIndex, PeerId>)>,
     /// Groups by id, those that are over included.
     group_names: BTreeMap<GroupId, GroupIndex>,
     desk: Desk,
@@ -114,7 +115,7 @@ impl SimServer {
     }
 
     fn possible(&self, action: &Action) -> bool {
-        let member = |group, client| self.groups.get(group).is_some_and(|(_, members)| members.contains(client));
+        let member = |group, client| self.groups.get(group).is_some_and(|(_, members)| members.contains_key(client));
         match action {
             Action::CreateGroup { members, .. } => members.iter().all(|client| self.online.contains_key(client)),
             Action::Join { group, client, .. } => {
@@ -137,7 +138,7 @@ impl SimServer {
                 let message = join_message(*group, message);
                 let created = self.server.create_group(now, &peers, GroupOptions::default().message(&message));
                 created.map_err(|e| e.to_string()).map(|id| {
-                    self.groups.insert(*group, (id, members.iter().copied().collect()));
+                    self.groups.insert(*group, (id, members.iter().copied().zip(peers).collect()));
                     self.group_names.insert(id, *group);
                 })
             }
@@ -146,7 +147,7 @@ impl SimServer {
                 self.desk.note(now, What::Joining(*group, *client));
                 let joined = self.server.join_group(now, peer, id, &join_message(*group, message));
                 joined.map_err(|e| e.to_string()).map(|()| {
-                    self.groups.entry(*group).and_modify(|(_, members)| _ = members.insert(*client));
+                    self.groups.entry(*group).and_modify(|(_, members)| _ = members.insert(*client, peer));
                 })
             }
             Action::Leave { group, client } => {
@@ -196,7 +197,7 @@ impl SimServer {
                 if self.online.get(&client) == Some(&peer) {
                     self.online.remove(&client);
                 }
-                self.groups.values_mut().for_each(|(_, members)| _ = members.remove(&client));
+                self.groups.values_mut().for_each(|(_, members)| members.retain(|_, member| *member != peer));
                 self.desk.note(now, What::ClientLeft(client, why));
             }
             ServerEvent::JoinCompleted { group, member, outcome } => {

@@ -1,0 +1,93 @@
+//! What machines count, where it must be exact.
+//!
+//! - Nobody ever breaks the protocol: no link, and no session, ends as a violation.
+//! - Sessions end by the script alone: no fault that lasts less than the idle timeout ends one.
+//! - Where no link repeats or damages packets, no packet is refused as a repetition, whatever else becomes of it.
+//! - Where links delay and do nothing else, nothing is taken for lost.
+
+use super::latency::is_calm;
+use crate::scenario::journal::{Journal, What};
+use crate::scenario::{Action, ClientIndex, ClockJump, Host, Scenario};
+use crate::{Chance, Direction, Link};
+use posse_core::client::ClientCounters;
+use posse_core::server::ServerCounters;
+
+/// What one client counted.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct ClientCounts {
+    pub(crate) refused: ClientCounters,
+    /// Packets taken for lost, on all paths to the server and to those who are its peers in the end.
+    pub(crate) lost: u64,
+}
+
+/// What is not as it must be, in words. `journals[0]` is the server's, the clients' follow.
+pub(crate) fn violations(
+    scenario: &Scenario,
+    journals: &[Journal],
+    server: ServerCounters,
+    clients: &[ClientCounts],
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut none = |name: &str, count: u64, what: &str| {
+        if count > 0 {
+            wrong.push(format!("{name} {what}: {count}"));
+        }
+    };
+    let named = || (0..).map(ClientIndex).map(|client| scenario.host_name(Host::Client(client))).zip(clients);
+    let its = scenario.host_name(Host::Server);
+    let broken = "counted violations of the protocol";
+    none(its, server.violations, broken);
+    named().for_each(|(name, counts)| none(name, counts.refused.violations, broken));
+    let calm = scenario.packets.is_empty() && all_links(scenario).all(is_calm);
+    // A number that was damaged on the way may be one that was seen: it is looked at before the packet proves authentic.
+    let once = |d: &Direction| d.duplicate == Chance::NEVER && d.corrupt == Chance::NEVER;
+    if scenario.packets.is_empty() && all_links(scenario).all(|link| once(&link.up) && once(&link.down)) {
+        let repeated = "refused packets as repetitions where nothing repeats them";
+        none(its, server.replayed + server.relay_replayed, repeated);
+        named().for_each(|(name, counts)| none(name, counts.refused.replayed, repeated));
+    }
+    if calm && scenario.steps.iter().all(|step| is_harmless(&step.action)) {
+        named().for_each(|(name, counts)| none(name, counts.lost, "took packets for lost where none is"));
+    }
+    for (client, journal) in (0..).map(ClientIndex).zip(journals.iter().skip(1)) {
+        let ended = journal.entries.iter().filter(|entry| matches!(entry.what, What::Ended(_) | What::LoginFailed(_)));
+        if !may_end(scenario, client) {
+            let name = scenario.host_name(Host::Client(client));
+            none(name, ended.count() as u64, "lost its session, or never had one, for no reason in the script");
+        }
+    }
+    wrong
+}
+
+/// All links that there are or come to be.
+fn all_links(scenario: &Scenario) -> impl Iterator<Item = &Link> {
+    let later = scenario.steps.iter().filter_map(|step| match &step.action {
+        Action::SetLink { link, .. } | Action::Move { link, .. } => Some(link),
+        _ => None,
+    });
+    let first = scenario.nats.iter().map(|nat| &nat.link).chain(scenario.clients.iter().map(|client| &client.link));
+    first.chain([&scenario.server]).chain(later)
+}
+
+/// Steps that keep no packet from whom it is for.
+fn is_harmless(action: &Action) -> bool {
+    matches!(action, Action::CreateGroup { .. } | Action::Join { .. } | Action::Send(_))
+}
+
+/// Whether a script has a reason for the end of a client's session.
+fn may_end(scenario: &Scenario, of: ClientIndex) -> bool {
+    scenario.steps.iter().any(|step| match &step.action {
+        Action::Logout { client } | Action::Disconnect { client } => *client == of,
+        Action::Restart { host } => *host == Host::Server || *host == Host::Client(of),
+        Action::ClockJump { by: ClockJump::Forward(by) | ClockJump::Backward(by), .. } => is_long(*by),
+        Action::Cut { lasts, .. } => lasts.is_none_or(is_long),
+        Action::Pause { lasts, .. } => is_long(*lasts),
+        Action::SetLink { link, .. } => [link.up, link.down].iter().any(|d| d.loss > Chance::percent(50)),
+        _ => false,
+    })
+}
+
+/// Whether a fault may outlast a session's idle timeout, 75 s, together with others.
+fn is_long(lasts: posse_core::Duration) -> bool {
+    lasts > posse_core::Duration::from_secs(10)
+}
