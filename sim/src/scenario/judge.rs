@@ -157,7 +157,8 @@ impl Judge<'_> {
         let sum = |count: fn(&Stream) -> u64| reliable().map(count).sum::<u64>();
         let (sent, wrong) = (sum(|s| s.sent), [sum(|s| s.lost), sum(|s| s.repeated), sum(|s| s.reordered)]);
         let strange = self.outcome.streams.iter().map(|s| s.outside + s.foreign).sum::<u64>();
-        let [lost, repeated, reordered] = at_most;
+        let [lost, repeated, reordered] =
+            at_most.map(|most| if most == u64::MAX { "any number".to_owned() } else { most.to_string() });
         let expected = format!("at least {at_least} messages: {lost} lost, {repeated} repeated, {reordered} reordered");
         let held = sent >= at_least && strange == 0 && wrong.iter().zip(at_most).all(|(n, most)| *n <= most);
         let over = wrong.iter().zip(at_most).position(|(n, most)| *n > most);

@@ -4,7 +4,7 @@
 //! gets lost on the way.
 
 use super::parse::{
-    ALLOCATION, CUT_WAYS, DEFAULT_REORDER_BY, ENDS, FILTERING, INTERNET, MAPPING, REASONS, SERVER, WAYS,
+    ALLOCATION, ANY, CUT_WAYS, DEFAULT_REORDER_BY, ENDS, FILTERING, INTERNET, MAPPING, REASONS, SERVER, WAYS,
 };
 use super::{
     Action, BadScenario, ClientIndex, ClockJump, Expect, GroupIndex, Host, LinkOf, NatIndex, Network, PacketFate,
@@ -316,9 +316,9 @@ impl Writer<'_> {
             }
             Expect::Delivery { lost, repeated, reordered, at_least } => {
                 self.that("delivery");
-                self.unless(*lost == 0, "lost", lost);
-                self.unless(*repeated == 0, "repeated", repeated);
-                self.unless(*reordered == 0, "reordered", reordered);
+                self.unless(*lost == 0, "lost", count(*lost));
+                self.unless(*repeated == 0, "repeated", count(*repeated));
+                self.unless(*reordered == 0, "reordered", count(*reordered));
                 self.unless(*at_least == 1, "at-least", at_least);
             }
             Expect::FirstMessage { from, to, by, within } => {
@@ -436,6 +436,11 @@ fn direction(d: &Direction) -> Vec<String> {
         (d.mtu != usual.mtu, "mtu", d.mtu.to_string()),
     ];
     fields.into_iter().filter(|(said, ..)| *said).map(|(_, name, value)| format!("{name} = {value}")).collect()
+}
+
+/// A count that may be as large as it will.
+fn count(most: u64) -> String {
+    if most == u64::MAX { quoted(ANY) } else { most.to_string() }
 }
 
 /// In the largest unit that it is a whole number of.
@@ -670,7 +675,7 @@ mod tests {
                 .prop_map(|(pairs, by, within, rtt_at_most)| Expect::Direct { pairs, by, within, rtt_at_most }),
             (pairs(), option::of(select(REASONS.to_vec())))
                 .prop_map(|(pairs, because)| Expect::Relayed { pairs, because }),
-            any::<[u64; 4]>().prop_map(|[lost, repeated, reordered, at_least]| {
+            ([counts(), counts(), counts()], any::<u64>()).prop_map(|([lost, repeated, reordered], at_least)| {
                 Expect::Delivery { lost, repeated, reordered, at_least }
             }),
             (some_host(), some_host(), time(), ratio()).prop_map(|(from, to, by, within)| Expect::FirstMessage {
@@ -690,6 +695,10 @@ mod tests {
             }),
         ]
         .boxed()
+    }
+
+    fn counts() -> impl Strategy<Value = u64> {
+        prop_oneof![Just(u64::MAX), any::<u64>()]
     }
 
     fn networks(among: usize) -> impl Strategy<Value = Network> {

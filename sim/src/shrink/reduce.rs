@@ -66,9 +66,10 @@ pub(super) fn tidy(mut scenario: Scenario, expectations: Expectations) -> Scenar
 fn end_in_time(scenario: &mut Scenario) {
     let end = scenario.duration;
     scenario.steps.retain(|step| step.at < end);
-    for step in scenario.steps.iter_mut().filter(|step| step.times > 1) {
+    for step in &mut scenario.steps {
         let room = end.saturating_sub(step.at).as_nanos().checked_div(step.every.as_nanos()).unwrap_or(0);
         step.times = step.times.min(u32::try_from(room).unwrap_or(u32::MAX).saturating_add(1));
+        // Whatever happens once happens after no pause.
         if step.times == 1 {
             step.every = Duration::ZERO;
         }
