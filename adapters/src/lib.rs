@@ -29,7 +29,7 @@ pub use std_client::{Client, ClientOptions, ConnectError};
 pub use std_server::{ServeError, Server, ServerOptions};
 
 pub use posse_core;
-pub use posse_core::client::{PeerView, SendError, Sent};
+pub use posse_core::client::{Memory, Overflow, PeerView, SendError, Sent, Usage};
 pub use posse_core::config::{ConfigError, Limits, Timers};
 pub use posse_core::server::{
     AcceptError, CreateGroupError, DestroyError, GroupOptions, JoinError, LeaveError, UnknownClient,

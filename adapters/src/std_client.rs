@@ -3,7 +3,7 @@
 use crate::driver::{Driver, DriverStats, UpdateError};
 use crate::seed::{SeedError, aes_hardware, os_seed};
 use crate::socket::BindError;
-use posse_core::client::{Client as Machine, PeerView, SendError, Sent};
+use posse_core::client::{Client as Machine, Memory, PeerView, SendError, Sent};
 use posse_core::config::{ClientConfig, ConfigError, Limits, Timers};
 use posse_core::secure::suites;
 use posse_core::{Channel, ClientEvent, GroupId, Instant, PeerId, SendOptions, To};
@@ -159,6 +159,17 @@ impl Client {
     /// Smoothed round-trip time to the server.
     pub fn server_rtt(&self) -> Option<Duration> {
         self.driver.machine().server_rtt()
+    }
+
+    /// The longest message that goes to a peer, or to the server, in one packet the way traffic with it goes now; an unreliable
+    /// one that is longer is lost if any of its packets is. `None` if there is no such peer.
+    pub fn max_unreliable_len(&self, peer: PeerId) -> Option<usize> {
+        self.driver.machine().max_unreliable_len(peer)
+    }
+
+    /// What messages take in memory, and the most they may.
+    pub fn memory(&self) -> Memory {
+        self.driver.machine().memory()
     }
 
     /// Where the socket is bound.

@@ -3,7 +3,7 @@
 use crate::driver::{Driver, DriverStats, UpdateError};
 use crate::seed::{SeedError, aes_hardware, os_seed};
 use crate::socket::BindError;
-use posse_core::client::SendError;
+use posse_core::client::{Memory, SendError, Sent};
 use posse_core::config::{ConfigError, Limits, ServerConfig, Timers};
 use posse_core::secure::suites;
 use posse_core::server::{
@@ -127,9 +127,31 @@ impl Server {
     }
 
     /// Sends a message to a client; it leaves with the next flush or update.
-    pub fn send(&mut self, to: PeerId, channel: Channel, bytes: &[u8]) -> Result<(), SendError> {
+    pub fn send(&mut self, to: PeerId, channel: Channel, bytes: &[u8]) -> Result<Sent, SendError> {
+        self.send_with(to, channel, bytes, SendOptions::default())
+    }
+
+    /// The same with options.
+    pub fn send_with(
+        &mut self,
+        to: PeerId,
+        channel: Channel,
+        bytes: &[u8],
+        options: SendOptions,
+    ) -> Result<Sent, SendError> {
         let now = self.driver.now();
-        self.driver.machine_mut().send(now, to, channel, bytes, SendOptions::default())
+        self.driver.machine_mut().send(now, to, channel, bytes, options)
+    }
+
+    /// The longest message that goes to a client in one packet; an unreliable one that is longer is lost if any of its
+    /// packets is. `None` if there is no such client.
+    pub fn max_unreliable_len(&self, client: PeerId) -> Option<usize> {
+        self.driver.machine().max_unreliable_len(client)
+    }
+
+    /// What messages take in memory, and the most they may.
+    pub fn memory(&self) -> Memory {
+        self.driver.machine().memory()
     }
 
     /// Puts on the wire at once what was done since the last update.

@@ -4,6 +4,7 @@
 //! [`Command`] to the same methods. Both ways pass the same [`Tap`](crate::Tap).
 
 use crate::ids::{Channel, GroupId, LoginId, PeerId};
+use crate::time::Duration;
 use alloc::vec::Vec;
 
 /// Whom a message is for.
@@ -47,6 +48,26 @@ pub enum Target {
     Group(GroupId),
 }
 
+/// How urgent a message is. A more urgent class goes first, strictly, but for a sixteenth of the bytes that each less
+/// urgent one gets all the same; within a class, channels and groups take turns. A message that stands behind others in
+/// its channel pulls them along.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub enum Class {
+    /// Before all others: input, votes, what a player waits for.
+    Urgent,
+    /// Unless said otherwise.
+    #[default]
+    Normal,
+    /// After all others: downloads, logs.
+    Bulk,
+}
+
+impl Class {
+    /// From the most to the least urgent.
+    pub const ALL: [Self; 3] = [Self::Urgent, Self::Normal, Self::Bulk];
+}
+
 /// How a message is sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
@@ -54,12 +75,39 @@ pub enum Target {
 pub struct SendOptions {
     /// Also deliver a message to a group to the sender itself. Off by default.
     pub loopback: bool,
+    /// How urgent it is.
+    pub class: Class,
+    /// Not worth sending after so long: what has not left by then is dropped, and counted. Unreliable channels only, as a
+    /// reliable message was promised to arrive.
+    pub deadline: Option<Duration>,
+    /// Supersedes the message with the same key on the same channel that has not been sent completely yet: of a thing
+    /// whose latest state counts, only that. On a sequenced channel, each key is a sequence of its own, and a newer
+    /// message also takes the place of one that the receiver's application has not polled yet.
+    pub replaces: Option<u32>,
 }
 
 impl SendOptions {
     /// Also deliver a message to a group to the sender itself.
     pub const fn loopback(mut self) -> Self {
         self.loopback = true;
+        self
+    }
+
+    /// How urgent it is.
+    pub const fn class(mut self, class: Class) -> Self {
+        self.class = class;
+        self
+    }
+
+    /// Not worth sending after so long; unreliable channels only.
+    pub const fn deadline(mut self, within: Duration) -> Self {
+        self.deadline = Some(within);
+        self
+    }
+
+    /// Supersedes the message with the same key that has not been sent yet.
+    pub const fn replaces(mut self, key: u32) -> Self {
+        self.replaces = Some(key);
         self
     }
 }

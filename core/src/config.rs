@@ -78,12 +78,15 @@ impl ServerConfig {
 /// Bounds. What exceeds one is refused with a typed error, never silently lost.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Bytes of one message. 64 KiB as games expect; larger is an error to the sender. Server and clients must agree: a
-    /// larger one than the receiver knows breaks the protocol.
+    /// Bytes of one reliable message. 64 KiB as games expect, up to 16 MiB; larger is an error to the sender. The other end
+    /// is told and need not agree: what both take may be sent. Up to 64 KiB is taken from others in any case.
     pub max_message: usize,
-    /// Bytes of reliable messages that wait or are under way, a link. One bandwidth-delay product of 40 Mb/s × 50 ms.
+    /// Bytes of reliable messages that wait or are under way, 64 more each included: of a channel to a peer or a group, and a
+    /// quarter more in all on the link to a peer. Twice a bandwidth-delay product of 80 Mb/s × 50 ms, as half of it may wait for what was lost.
     pub send_buffer: usize,
-    /// Bytes of messages that a peer may have under way to an application that does not poll. As the send buffer.
+    /// Bytes of reliable messages that a peer may have under way to an application that does not poll, counted in the same
+    /// way. It begins with 256 KiB (or two of the largest messages) and grows to this for a peer that uses it while the application
+    /// takes what comes. As the send buffer.
     pub receive_buffer: usize,
     /// Sessions of a server, those that are still logging in included. ProudNet's header constant is 60,000.
     pub max_clients: usize,
@@ -100,8 +103,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_message: 64 * 1024,
-            send_buffer: 256 * 1024,
-            receive_buffer: 256 * 1024,
+            send_buffer: 1024 * 1024,
+            receive_buffer: 1024 * 1024,
             max_clients: 60_000,
             max_groups: 120_000,
             max_members: 256,

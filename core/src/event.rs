@@ -50,10 +50,12 @@ pub enum ClientEvent {
         /// How it goes now.
         path: Path,
     },
-    /// A send that failed as full may be tried again.
+    /// A send that failed as full may be tried again; told once for each channel on which it was.
     Writable {
         /// To whom.
         to: PeerId,
+        /// On which channel.
+        channel: Channel,
     },
 }
 
@@ -100,10 +102,12 @@ pub enum ServerEvent {
         /// How traffic between them goes.
         path: Path,
     },
-    /// A send that failed as full may be tried again.
+    /// A send that failed as full may be tried again; told once for each channel on which it was.
     Writable {
         /// To whom.
         to: PeerId,
+        /// On which channel.
+        channel: Channel,
     },
 }
 

@@ -141,6 +141,9 @@ fn describe(frame: &Frame<'_>) -> (u8, Fact) {
         Frame::Response(token) => (13, Fact::Token(token)),
         Frame::KeyShare(_) => (14, Fact::Other),
         Frame::Close(_) => (15, Fact::Other),
+        Frame::Skip { .. } => (16, Fact::Other),
+        Frame::ScopeCredit { .. } => (17, Fact::Other),
+        Frame::MaxMessage(_) => (18, Fact::Other),
     }
 }
 
@@ -153,8 +156,11 @@ fn write_frame(w: &mut Writer<'_>, frame: &Frame<'_>) -> Result<(), NoRoom> {
         }
         Frame::Scope(scope) => frames::write_scope(w, scope),
         Frame::ScopeEnd { id, charged } => frames::write_scope_end(w, *id, *charged),
+        Frame::Skip { scope, seq, total } => frames::write_skip(w, *scope, *seq, *total),
         Frame::Message(message) => frames::write_message(w, &message.head, message.data),
         Frame::Credit(limit) => frames::write_credit(w, *limit),
+        Frame::ScopeCredit { scope, limit } => frames::write_scope_credit(w, *scope, *limit),
+        Frame::MaxMessage(bytes) => frames::write_max_message(w, *bytes),
         Frame::Challenge(token) => frames::write_challenge(w, *token),
         Frame::Response(token) => frames::write_response(w, *token),
         Frame::KeyShare(share) => frames::write_key_share(w, share),

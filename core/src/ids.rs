@@ -72,32 +72,105 @@ impl PeerId {
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Channel(pub u8);
 
-/// What a channel promises.
+/// What a channel promises, within (sender, group or peer, channel).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Reliability {
-    /// Every message once, in the order sent within (sender, group or peer, channel).
+    /// Every message once, in the order sent.
     ReliableOrdered,
+    /// Every message once, each as soon as it is there.
+    ReliableUnordered,
     /// Each message at most once, in any order, possibly never.
     Unreliable,
+    /// Each message at most once, possibly never, and none after one that was sent later: of each key
+    /// ([`SendOptions::replaces`](crate::SendOptions::replaces)) apart.
+    UnreliableSequenced,
+}
+
+impl Reliability {
+    /// Whether every message arrives.
+    pub const fn is_reliable(self) -> bool {
+        matches!(self, Self::ReliableOrdered | Self::ReliableUnordered)
+    }
+
+    /// Whether no message is handed on after one that was sent later.
+    pub const fn is_ordered(self) -> bool {
+        matches!(self, Self::ReliableOrdered | Self::UnreliableSequenced)
+    }
 }
 
 impl Channel {
-    /// Channels from this number on are unreliable; those below are reliable and ordered.
-    pub const FIRST_UNRELIABLE: u8 = 128;
+    /// Channels of each [`Reliability`].
+    pub const EACH: u8 = 64;
 
-    /// The `n`-th reliable ordered channel, `n` < 128 (taken modulo 128).
+    /// The `n`-th reliable ordered channel, `n` < 64 (taken modulo 64): numbers 0 to 63.
     pub const fn reliable(n: u8) -> Self {
-        Self(n & 0x7f)
+        Self(n % Self::EACH)
     }
 
-    /// The `n`-th unreliable channel, `n` < 128 (taken modulo 128).
+    /// The `n`-th reliable unordered channel, `n` < 64 (taken modulo 64): numbers 64 to 127.
+    pub const fn unordered(n: u8) -> Self {
+        Self(n % Self::EACH + Self::EACH)
+    }
+
+    /// The `n`-th unreliable channel, `n` < 64 (taken modulo 64): numbers 128 to 191.
     pub const fn unreliable(n: u8) -> Self {
-        Self(n | 0x80)
+        Self(n % Self::EACH + 2 * Self::EACH)
+    }
+
+    /// The `n`-th unreliable sequenced channel, `n` < 64 (taken modulo 64): numbers 192 to 255.
+    pub const fn sequenced(n: u8) -> Self {
+        Self(n % Self::EACH + 3 * Self::EACH)
+    }
+
+    /// The `n`-th channel of that kind, `n` < 64 (taken modulo 64).
+    pub const fn of(kind: Reliability, n: u8) -> Self {
+        match kind {
+            Reliability::ReliableOrdered => Self::reliable(n),
+            Reliability::ReliableUnordered => Self::unordered(n),
+            Reliability::Unreliable => Self::unreliable(n),
+            Reliability::UnreliableSequenced => Self::sequenced(n),
+        }
     }
 
     /// What this channel promises. Both ends derive it from the number, so they cannot disagree.
     pub const fn reliability(self) -> Reliability {
-        if self.0 < Self::FIRST_UNRELIABLE { Reliability::ReliableOrdered } else { Reliability::Unreliable }
+        match self.0 / Self::EACH {
+            0 => Reliability::ReliableOrdered,
+            1 => Reliability::ReliableUnordered,
+            2 => Reliability::Unreliable,
+            _ => Reliability::UnreliableSequenced,
+        }
+    }
+
+    /// Which of its kind it is, from 0 to 63.
+    pub const fn index(self) -> u8 {
+        self.0 % Self::EACH
+    }
+}
+
+/// A set of channels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Channels([u64; 4]);
+
+impl Channels {
+    /// True if it was not in there.
+    pub(crate) fn insert(&mut self, Channel(n): Channel) -> bool {
+        let Some(word) = self.0.get_mut(usize::from(n / 64)) else { return false };
+        let (bit, before) = (1 << (n % 64), *word);
+        *word |= bit;
+        before & bit == 0
+    }
+
+    pub(crate) fn remove(&mut self, Channel(n): Channel) {
+        if let Some(word) = self.0.get_mut(usize::from(n / 64)) {
+            *word &= !(1 << (n % 64));
+        }
+    }
+
+    /// All of them, in order; then it is empty.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = Channel> + use<> {
+        let all = core::mem::take(&mut self.0);
+        (0..=u8::MAX).filter(move |n| all.get(usize::from(n / 64)).is_some_and(|w| w >> (n % 64) & 1 == 1)).map(Channel)
     }
 }
 

@@ -30,7 +30,7 @@ mod transport;
 pub mod wire;
 
 pub use client::Client;
-pub use command::{Command, SendOptions, Target, To};
+pub use command::{Class, Command, SendOptions, Target, To};
 pub use config::{ClientConfig, ConfigError, Limits, ServerConfig, Timers};
 pub use event::{
     ClientEvent, EndReason, JoinOutcome, LeaveReason, LoginFailure, Message, Path, RelayReason, ServerEvent,

@@ -10,7 +10,7 @@ use crate::stage::{CLIENT, Host, SERVER, Stage, address, stranger};
 use arbitrary::{Arbitrary as _, Unstructured};
 use posse_core::secure::public_key;
 use posse_core::{
-    Channel, Command, Ecn, GroupId, Input, Instant, LoginId, Outbox, PeerId, SendFailure, SendOptions, SocketId,
+    Channel, Class, Command, Ecn, GroupId, Input, Instant, LoginId, Outbox, PeerId, SendFailure, SendOptions, SocketId,
     SocketInput, StreamEnd, StreamId, StreamInput, Target,
 };
 use std::net::{IpAddr, SocketAddr};
@@ -380,7 +380,12 @@ impl Play {
     fn message(&self, c: &mut Cursor<'_>) -> Command {
         let to = if c.u8() & 1 == 0 { Target::Peer(self.peer(c)) } else { Target::Group(self.group(c)) };
         let (channel, len, options) = (Channel(c.u8()), c.u16() % 6_000, SendOptions::default());
-        let options = if c.u8() & 1 == 1 { options.loopback() } else { options };
+        let bits = c.u8();
+        let options = if bits & 1 == 1 { options.loopback() } else { options };
+        let options = if bits & 2 == 2 { options.replaces(u32::from(bits >> 6)) } else { options };
+        let options = if bits & 4 == 4 { options.class(Class::Urgent) } else { options };
+        let options = if bits & 8 == 8 { options.class(Class::Bulk) } else { options };
+        let options = if bits & 48 == 48 { options.deadline(Duration::from_millis(20)) } else { options };
         Command::Send { to, channel, bytes: vec![0x5e; len.into()], options }
     }
 

@@ -4,8 +4,9 @@ use crate::scenario::Scenario;
 use crate::scenario::failure::{Failure, Kind};
 use crate::scenario::journal::Journal;
 use crate::scenario::run::{Outcome, Run};
-use posse_core::{Reliability, config::ConfigError};
+use posse_core::{Channel, Reliability, config::ConfigError};
 use siphasher::sip128::{Hasher128, SipHasher13};
+use std::collections::BTreeSet;
 use std::hash::Hasher;
 
 /// What came of one seed.
@@ -26,8 +27,8 @@ pub struct Verdict {
 pub enum Canary {
     /// Nothing.
     Off,
-    /// The first reliable message that arrived, and that others of its stream followed, is struck from its receiver's
-    /// books.
+    /// The first reliable ordered message that arrived, that others of its stream followed, and that none may take the
+    /// place of, is struck from its receiver's books.
     On,
 }
 
@@ -78,11 +79,15 @@ pub fn digest(verdicts: &[Verdict]) -> u128 {
 }
 
 fn plant(journals: &mut [Journal]) {
+    let sent = journals.iter().flat_map(|journal| &journal.sent);
+    let keyed: BTreeSet<_> = sent.filter(|sent| sent.key.is_some()).map(|sent| sent.channel).collect();
     for journal in journals {
         let of = |at: usize| journal.received.get(at).map(|r| (r.from, r.to, r.channel));
         let place = (0..journal.received.len()).find(|&at| {
-            let reliable = of(at).is_some_and(|(_, _, channel)| channel.reliability() == Reliability::ReliableOrdered);
-            reliable && (at + 1..journal.received.len()).any(|later| of(later) == of(at))
+            let owed =
+                |channel: Channel| channel.reliability() == Reliability::ReliableOrdered && !keyed.contains(&channel);
+            of(at).is_some_and(|(_, _, channel)| owed(channel))
+                && (at + 1..journal.received.len()).any(|later| of(later) == of(at))
         });
         if let Some(place) = place {
             journal.received.remove(place);

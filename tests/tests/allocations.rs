@@ -7,8 +7,8 @@
 use posse_core::config::{ClientConfig, ServerConfig};
 use posse_core::server::GroupOptions;
 use posse_core::{
-    Channel, Client, ClientEvent, Ecn, GroupId, Input, Instant, Machine, Outbox, Path, PeerId, SendOptions, Server,
-    ServerEvent, SocketId, SocketInput, Via,
+    Channel, Class, Client, ClientEvent, Ecn, GroupId, Input, Instant, Machine, Outbox, Path, PeerId, SendOptions,
+    Server, ServerEvent, SocketId, SocketInput, Via,
 };
 use posse_tests::{APP, SERVER_KEY};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -50,7 +50,7 @@ static ALLOCATOR: Counting = Counting;
 
 /// One step, and the way from any machine to any other.
 const STEP: Duration = Duration::from_millis(5);
-/// Messages that each client sends a step, one of them unreliable.
+/// Messages that each client sends a step, one of each kind of channel.
 const BURST: usize = 4;
 
 const SERVER: usize = 2;
@@ -186,8 +186,13 @@ impl Three {
             for place in 0..2 {
                 for n in 0..BURST {
                     let (client, now) = (&mut self.clients[place], self.now);
-                    let channel = if n == 0 { Channel::unreliable(0) } else { Channel::reliable(n as u8) };
-                    let send = || client.send(now, group, channel, &[7; 64], SendOptions::default());
+                    let (channel, options) = match n {
+                        0 => (Channel::unreliable(0), SendOptions::default().deadline(STEP)),
+                        1 => (Channel::reliable(0), SendOptions::default().class(Class::Urgent)),
+                        2 => (Channel::unordered(0), SendOptions::default().replaces(2)),
+                        _ => (Channel::sequenced(0), SendOptions::default().replaces(3).class(Class::Bulk)),
+                    };
+                    let send = || client.send(now, group, channel, &[7; 64], options);
                     let sent = counted(&mut self.allocated[place], send).unwrap();
                     assert_eq!(sent.receivers, 1);
                 }

@@ -6,8 +6,8 @@
 use posse_core::config::{ClientConfig, ServerConfig};
 use posse_core::server::GroupOptions;
 use posse_core::{
-    Channel, Client, ClientEvent, Command, Ecn, GroupId, Input, Instant, LoginId, Machine, Outbox, PeerId, SendFailure,
-    SendOptions, Server, ServerEvent, SocketId, SocketInput, Target, To, Via,
+    Channel, Class, Client, ClientEvent, Command, Ecn, GroupId, Input, Instant, LoginId, Machine, Outbox, PeerId,
+    SendFailure, SendOptions, Server, ServerEvent, SocketId, SocketInput, Target, To, Via,
 };
 use posse_tests::{APP, SERVER_KEY};
 use proptest::prelude::*;
@@ -218,8 +218,14 @@ fn command() -> impl Strategy<Value = Command> {
     let login = || (0..3u32, 0..3u32).prop_map(|(slot, generation)| LoginId::new(slot, generation));
     let bytes = || prop_oneof![4 => 0..2_000usize, 1 => Just(65_537), 1 => Just(65_536)].prop_map(|len| vec![7; len]);
     let target = prop_oneof![peer().prop_map(Target::Peer), group().prop_map(Target::Group)];
-    let options =
-        any::<bool>().prop_map(|l| if l { SendOptions::default().loopback() } else { SendOptions::default() });
+    let class = (0..3usize).prop_map(|n| Class::ALL[n]);
+    let options = (any::<bool>(), class, proptest::option::of(0..3u32), proptest::option::of(0..50u64));
+    let options = options.prop_map(|(loopback, class, replaces, deadline)| {
+        let mut options = SendOptions::default().class(class);
+        (options.loopback, options.replaces) = (loopback, replaces);
+        options.deadline = deadline.map(Duration::from_millis);
+        options
+    });
     prop_oneof![
         6 => (target, any::<u8>(), bytes(), options)
             .prop_map(|(to, channel, bytes, options)| Command::Send { to, channel: Channel(channel), bytes, options }),

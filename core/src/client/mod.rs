@@ -15,7 +15,7 @@ use crate::config::{self, ClientConfig, ConfigError};
 use crate::entropy::Entropy;
 use crate::event::{ClientEvent, EndReason, LoginFailure, Path};
 use crate::goodbye::Goodbye;
-use crate::ids::{Channel, GroupId, PeerId, Reliability, SocketId};
+use crate::ids::{Channel, GroupId, PeerId, SocketId};
 use crate::machine::{Entry, Input, Machine, Request, SendFailure, SocketInput, Tap, Wake};
 use crate::outbox::Outbox;
 use crate::secure::OpenError;
@@ -32,7 +32,7 @@ use session::{Around, Session};
 pub(crate) use session::{most_ready, send_error, transport_config};
 use thiserror::Error;
 
-pub use crate::transport::{Overflow, PathStats};
+pub use crate::transport::{Memory, Overflow, PathStats, Usage};
 
 /// A client. See the module's text and [`Machine`].
 pub struct Client {
@@ -112,13 +112,16 @@ impl ClientCounters {
 pub struct Sent {
     /// How many receivers the message is on its way to.
     pub receivers: usize,
+    /// Unreliable messages that were dropped for want of room when this one was queued, over all receivers: the oldest of
+    /// the least urgent, which may be this one.
+    pub displaced: u64,
 }
 
 /// Why a send was refused. Nothing was sent to anyone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The link to this peer has no room now; a `Writable` event follows.
+    /// The link to this peer has no room now for this channel; a `Writable` event follows.
     #[error("no room on the link to {to:?}")]
     Full {
         /// Which.
@@ -132,6 +135,16 @@ pub enum SendError {
     TooLarge {
         /// The most that fits, bytes.
         max: usize,
+    },
+    /// A deadline on a reliable channel, which promises that the message arrives.
+    #[error("a reliable message has no deadline")]
+    ReliableDeadline,
+    /// With one peer, channels of peer and shared groups may be in use only so many times: 4,096, those of groups that
+    /// have just ended included.
+    #[error("too many channels in use with {to:?}")]
+    TooManyChannels {
+        /// With whom.
+        to: PeerId,
     },
 }
 
@@ -204,19 +217,18 @@ impl Client {
     ) -> Result<Sent, SendError> {
         let to = to.into();
         self.record(now, Entry::Send { to, channel, bytes, options });
-        let max = self.config.limits.max_message;
         let Phase::Online(session) = &mut self.phase else { return Err(SendError::Gone) };
         match to {
-            To::Peer(peer) => session.send_peer(now, peer, channel, bytes, max),
+            To::Peer(peer) => session.send_peer(now, peer, channel, bytes, &options),
             To::Group(group) => {
                 // What waits for this client itself is bounded as what waits for others.
                 let room = self.queue.loopback_cost(bytes) <= self.config.limits.send_buffer;
-                let reliable = channel.reliability() == Reliability::ReliableOrdered;
+                let reliable = channel.reliability().is_reliable();
                 if let (Some(me), true, false, true) = (session.me(), options.loopback, room, reliable) {
-                    self.queue.refuse_loopback(me);
+                    self.queue.refuse_loopback(me, channel);
                     return Err(SendError::Full { to: me });
                 }
-                let sent = session.send_group(now, group, channel, bytes, max)?;
+                let sent = session.send_group(now, group, channel, bytes, &options)?;
                 if options.loopback && room {
                     self.queue.push_loopback(group, channel, bytes);
                 }
@@ -298,6 +310,17 @@ impl Client {
     /// How packets to the server fare.
     pub fn server_stats(&self) -> Option<PathStats> {
         self.session().map(Session::server_stats)
+    }
+
+    /// The longest message that goes to a peer, or to the server, in one packet the way traffic with it goes now; an unreliable
+    /// one that is longer is lost if any of its packets is. `None` if there is no such peer.
+    pub fn max_unreliable_len(&self, peer: PeerId) -> Option<usize> {
+        self.session().and_then(|session| session.max_unreliable_len(peer))
+    }
+
+    /// What messages take in memory, and the most they may. Looks at every link.
+    pub fn memory(&self) -> Memory {
+        self.session().map_or(Memory::default(), Session::memory)
     }
 
     /// What came in and was not used.

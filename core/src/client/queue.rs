@@ -6,7 +6,7 @@
 //! of room are one mark a peer, read when polled. What a client sends to itself is bounded like what it sends to others.
 
 use crate::event::ClientEvent;
-use crate::ids::{Channel, GroupId, PeerId};
+use crate::ids::{Channel, Channels, GroupId, PeerId};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 
@@ -22,8 +22,8 @@ pub(super) enum Queued {
     Loopback { group: GroupId, channel: Channel, bytes: Box<[u8]> },
     /// How traffic with this peer goes has changed.
     Path(PeerId),
-    /// There is room again.
-    Writable(PeerId),
+    /// There is room again on a channel.
+    Writable(PeerId, Channel),
 }
 
 /// What stands in the queue of one link.
@@ -31,7 +31,7 @@ pub(super) enum Queued {
 struct Marks {
     messages: usize,
     path: bool,
-    writable: bool,
+    writable: Channels,
 }
 
 /// Bytes that a loopback message costs beside its own.
@@ -44,8 +44,8 @@ pub(super) struct Queue {
     joins: usize,
     /// Bytes of loopback messages among the entries.
     loopback: usize,
-    /// This client, if a loopback message found no room.
-    loopback_refused: Option<PeerId>,
+    /// This client, and on which channels a loopback message found no room.
+    loopback_refused: Option<(PeerId, Channels)>,
     /// Most messages that can be ready on one link.
     most_ready: usize,
 }
@@ -85,8 +85,8 @@ impl Queue {
     }
 
     /// One was refused for want of room: `me` is to hear when one was polled.
-    pub(super) fn refuse_loopback(&mut self, me: PeerId) {
-        self.loopback_refused = Some(me);
+    pub(super) fn refuse_loopback(&mut self, me: PeerId, channel: Channel) {
+        self.loopback_refused.get_or_insert((me, Channels::default())).1.insert(channel);
     }
 
     pub(super) fn push_loopback(&mut self, group: GroupId, channel: Channel, bytes: &[u8]) {
@@ -113,10 +113,10 @@ impl Queue {
         }
     }
 
-    /// There is room again on this link.
-    pub(super) fn mark_writable(&mut self, peer: PeerId) {
-        if !core::mem::replace(&mut self.marks.entry(peer).or_default().writable, true) {
-            self.entries.push_back(Queued::Writable(peer));
+    /// There is room again on this channel of this link.
+    pub(super) fn mark_writable(&mut self, peer: PeerId, channel: Channel) {
+        if self.marks.entry(peer).or_default().writable.insert(channel) {
+            self.entries.push_back(Queued::Writable(peer, channel));
         }
     }
 
@@ -127,13 +127,13 @@ impl Queue {
             Queued::Joined { .. } => self.joins = self.joins.saturating_sub(1),
             Queued::Loopback { bytes, .. } => {
                 self.loopback = self.loopback.saturating_sub(bytes.len().saturating_add(LOOPBACK_OVERHEAD));
-                if let Some(me) = self.loopback_refused.take() {
-                    self.mark_writable(me);
+                if let Some((me, mut channels)) = self.loopback_refused.take() {
+                    channels.take().for_each(|channel| self.mark_writable(me, channel));
                 }
             }
             Queued::Message(peer) => self.unmark(*peer, |marks| marks.messages = marks.messages.saturating_sub(1)),
             Queued::Path(peer) => self.unmark(*peer, |marks| marks.path = false),
-            Queued::Writable(peer) => self.unmark(*peer, |marks| marks.writable = false),
+            Queued::Writable(peer, channel) => self.unmark(*peer, |marks| marks.writable.remove(*channel)),
         }
         Some(entry)
     }
@@ -160,7 +160,7 @@ impl Queue {
     pub(super) fn forget_peer(&mut self, peer: PeerId) {
         if self.marks.remove(&peer).is_some() {
             self.entries
-                .retain(|e| !matches!(e, Queued::Message(p) | Queued::Path(p) | Queued::Writable(p) if *p == peer));
+                .retain(|e| !matches!(e, Queued::Message(p) | Queued::Path(p) | Queued::Writable(p, _) if *p == peer));
         }
     }
 

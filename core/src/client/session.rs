@@ -8,6 +8,7 @@ use super::login::Start;
 use super::queue::{Queue, Queued};
 use super::stash::Stash;
 use super::{ClientCounters, Parting, PeerView, SendError, Sent};
+use crate::command::SendOptions;
 use crate::config::{ClientConfig, Limits, Timers};
 use crate::entropy::{Entropy, SeededState};
 use crate::event::{ClientEvent, EndReason, LeaveReason, LoginFailure, Message, Path, RelayReason};
@@ -22,7 +23,9 @@ use crate::path::{Punch, PunchConfig, Verdict, is_local};
 use crate::schedule::Schedule;
 use crate::secure::{Crypto, PairContext, Protection, Role, SessionKey, pair_secret};
 use crate::time::{Duration, Instant};
-use crate::transport::{DIRECT, MAIN, PathId, PathStats, Scope, Transport, TransportConfig, TransportSendError};
+use crate::transport::{
+    DIRECT, MAIN, Memory, PathId, PathStats, Scope, Transport, TransportConfig, TransportSendError,
+};
 use crate::wire::buf::Writer;
 use crate::wire::control::{Candidates, MAX_LEN, Psk, ToClient, ToServer};
 use alloc::boxed::Box;
@@ -174,6 +177,18 @@ impl Session {
         })
     }
 
+    pub(super) fn max_unreliable_len(&self, to: PeerId) -> Option<usize> {
+        let link = if to.is_server() { &self.server } else { &self.peer(*self.by_id.get(&to)?)?.link };
+        Some(link.transport_ref().max_unreliable_len())
+    }
+
+    pub(super) fn memory(&self) -> Memory {
+        let links = self.peers.iter().flatten().map(|peer| &peer.link).chain([&self.server]);
+        let mut memory = Memory::default();
+        links.for_each(|link| link.transport_ref().add_memory(&mut memory));
+        memory
+    }
+
     #[cfg(test)]
     pub(super) fn peer_mut(&mut self, slot: u32) -> &mut Peer {
         self.peers[slot as usize - 1].as_mut().expect("a peer")
@@ -191,18 +206,17 @@ impl Session {
         to: PeerId,
         channel: Channel,
         bytes: &[u8],
-        max: usize,
+        options: &SendOptions,
     ) -> Result<Sent, SendError> {
-        check_len(bytes, max)?;
         let slot = if to.is_server() { SERVER_SLOT } else { *self.by_id.get(&to).ok_or(SendError::Gone)? };
         if to.is_server() && self.me.is_none() {
             return Err(SendError::Gone);
         }
         let link = link_mut(&mut self.server, &mut self.peers, slot).ok_or(SendError::Gone)?;
-        let sent = link.transport().send_next(now, Scope::Peer(channel), bytes);
+        let sent = link.transport().send(now, Scope::Peer(channel), None, bytes, options);
         self.refresh(slot);
-        sent.map_err(|e| send_error(e, to))?;
-        Ok(Sent { receivers: 1 })
+        let displaced = sent.map_err(|e| send_error(e, to))?;
+        Ok(Sent { receivers: 1, displaced })
     }
 
     pub(super) fn send_group(
@@ -211,31 +225,34 @@ impl Session {
         group: GroupId,
         channel: Channel,
         bytes: &[u8],
-        max: usize,
+        options: &SendOptions,
     ) -> Result<Sent, SendError> {
-        check_len(bytes, max)?;
+        let reliable = channel.reliability().is_reliable();
+        check_message(&self.transport, reliable, bytes, options)?;
         let view = self.view.as_mut().filter(|v| v.is_in(group)).ok_or(SendError::Gone)?;
-        // All or nothing: every link is asked before the first takes the message.
-        for member in view.peers(group) {
-            if let Some(slot) = self.by_id.get(&member)
+        // All or nothing, if it is reliable: every link is asked before the first takes the message.
+        for member in view.peers(group).filter(|_| reliable) {
+            if let (Some(slot), Some(epoch)) = (self.by_id.get(&member), view.scope_epoch(group, member))
                 && let Some(link) = link_mut(&mut self.server, &mut self.peers, *slot)
             {
-                link.transport().check_room(channel, bytes.len()).map_err(|e| send_error(e, member))?;
+                let scope = Scope::Group(group, epoch, channel);
+                link.transport().check_room(scope, bytes.len()).map_err(|e| send_error(e, member))?;
             }
         }
         let seq = view.take_seq(group, channel).ok_or(SendError::Gone)?;
-        let mut receivers = 0;
+        let mut all = Sent { receivers: 0, displaced: 0 };
         for member in view.peers(group) {
             let (Some(slot), Some(epoch)) = (self.by_id.get(&member), view.scope_epoch(group, member)) else {
                 continue;
             };
             let Some(link) = link_mut(&mut self.server, &mut self.peers, *slot) else { continue };
-            let sent = link.transport().send(now, Scope::Group(group, epoch, channel), seq, bytes);
-            debug_assert!(sent.is_ok(), "there was room a moment ago");
-            receivers += usize::from(sent.is_ok());
+            let sent = link.transport().send(now, Scope::Group(group, epoch, channel), Some(seq), bytes, options);
+            debug_assert!(sent.is_ok() || !reliable, "there was room a moment ago");
+            all.receivers += usize::from(sent.is_ok());
+            all.displaced += sent.unwrap_or(0);
             self.schedule.set(*slot, link.wake());
         }
-        Ok(Sent { receivers })
+        Ok(all)
     }
 
     // ---- the application polls
@@ -264,7 +281,7 @@ impl Session {
             Queued::Message(from) => {
                 let slot = if from.is_server() { SERVER_SLOT } else { *self.by_id.get(&from)? };
                 let link = link_mut(&mut self.server, &mut self.peers, slot)?;
-                let delivery = link.transport().next_message(payload);
+                let delivery = link.transport().next_message(now, payload);
                 self.refresh(slot);
                 let delivery = delivery?;
                 let (group, channel) = match delivery.scope {
@@ -285,7 +302,7 @@ impl Session {
                 let peer = self.peer(*self.by_id.get(&peer)?)?;
                 Some(ClientEvent::PathChanged { peer: peer.id, path: path_of(peer) })
             }
-            Queued::Writable(to) => Some(ClientEvent::Writable { to }),
+            Queued::Writable(to, channel) => Some(ClientEvent::Writable { to, channel }),
         }
     }
 
@@ -357,7 +374,9 @@ impl Session {
                 around.counters.violations += 1;
                 peer.dead = true;
                 // Whoever waits for room on this link need not: sends to groups pass it over from now on.
-                around.queue.mark_writable(peer.id);
+                while let Some(channel) = peer.link.transport().waited_for() {
+                    around.queue.mark_writable(peer.id, channel);
+                }
             }
         }
         self.after(around.now, slot, around.queue);
@@ -374,8 +393,8 @@ impl Session {
         let id = if slot == SERVER_SLOT { Some(PeerId::SERVER) } else { self.peer(slot).map(|p| p.id) };
         let (Some(id), Some(link)) = (id, link_mut(&mut self.server, &mut self.peers, slot)) else { return };
         queue.mark_messages(id, link.transport().take_ready());
-        if link.transport().writable() {
-            queue.mark_writable(id);
+        while let Some(channel) = link.transport().writable() {
+            queue.mark_writable(id, channel);
         }
     }
 
@@ -720,14 +739,27 @@ fn path_of(peer: &Peer) -> Path {
     }
 }
 
-fn check_len(bytes: &[u8], max: usize) -> Result<(), SendError> {
-    if bytes.len() > max { Err(SendError::TooLarge { max }) } else { Ok(()) }
+/// What no link takes, whatever its state: so that a message to a group is refused even if nobody else is in it.
+fn check_message(
+    config: &TransportConfig,
+    reliable: bool,
+    bytes: &[u8],
+    options: &SendOptions,
+) -> Result<(), SendError> {
+    let max = if reliable { config.max_message } else { config.max_unreliable };
+    match () {
+        () if bytes.len() > max => Err(SendError::TooLarge { max }),
+        () if reliable && options.deadline.is_some() => Err(SendError::ReliableDeadline),
+        () => Ok(()),
+    }
 }
 
 pub(crate) fn send_error(error: TransportSendError, to: PeerId) -> SendError {
     match error {
         TransportSendError::Full | TransportSendError::Sequence => SendError::Full { to },
         TransportSendError::TooLarge { max } => SendError::TooLarge { max },
+        TransportSendError::ReliableDeadline => SendError::ReliableDeadline,
+        TransportSendError::TooManyScopes => SendError::TooManyChannels { to },
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the application asks of a server: logins, groups, messages.
 
 use super::{Phase, Queued, Server};
-use crate::client::{SendError, send_error};
+use crate::client::{SendError, Sent, send_error};
 use crate::command::{Command, SendOptions, To};
 use crate::event::EndReason;
 use crate::group::server::{CreateGroupError, DestroyError, JoinError, LeaveError};
@@ -182,7 +182,7 @@ impl Server {
         destroyed
     }
 
-    /// Sends a message to a client. A server is a member of no group, so it cannot send to one.
+    /// Sends a message to a client. A server is a member of no group, so it cannot send to one; `loopback` means nothing.
     pub fn send(
         &mut self,
         now: Instant,
@@ -190,24 +190,23 @@ impl Server {
         channel: Channel,
         bytes: &[u8],
         options: SendOptions,
-    ) -> Result<(), SendError> {
+    ) -> Result<Sent, SendError> {
         let to = to.into();
         self.record(now, Entry::Send { to, channel, bytes, options });
-        let max = self.config.limits.max_message;
-        if bytes.len() > max {
-            return Err(SendError::TooLarge { max });
-        }
         let To::Peer(peer) = to else { return Err(SendError::Gone) };
         let session = self.client_mut(peer).ok_or(SendError::Gone)?;
-        let sent = session.link.transport().send_next(now, Scope::Peer(channel), bytes);
+        let sent = session.link.transport().send(now, Scope::Peer(channel), None, bytes, &options);
         self.refresh(peer.slot());
-        sent.map_err(|e| send_error(e, peer))
+        let displaced = sent.map_err(|e| send_error(e, peer))?;
+        Ok(Sent { receivers: 1, displaced })
     }
 
     /// Does what `command` says, by the typed method for it.
     pub fn execute(&mut self, now: Instant, command: &Command) -> Result<(), ServerCommandError> {
         match command {
-            Command::Send { to, channel, bytes, options } => self.send(now, *to, *channel, bytes, *options)?,
+            Command::Send { to, channel, bytes, options } => {
+                self.send(now, *to, *channel, bytes, *options)?;
+            }
             Command::Disconnect { client } => self.disconnect(now, *client)?,
             Command::Accept { login, user_data, message } => {
                 self.accept(now, *login, user_data, message)?;

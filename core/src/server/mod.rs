@@ -13,7 +13,7 @@ use crate::entropy::{Entropy, SeededState};
 use crate::event::{EndReason, Message, Path, ServerEvent};
 use crate::goodbye::Goodbye;
 use crate::group::server::{Effect, GroupLimits, Groups};
-use crate::ids::{GroupId, PeerId, SocketId};
+use crate::ids::{Channel, GroupId, PeerId, SocketId};
 use crate::link::{CLOSE_LOCAL, CLOSE_TIMED_OUT, CLOSE_VIOLATION, DATAGRAM, Route, Unusable};
 use crate::machine::{Ecn, Entry, Input, Machine, Request, Tap, Wake};
 use crate::outbox::{Outbox, Transmit};
@@ -22,7 +22,7 @@ use crate::relay::{self, Forwarder, RelayLimits};
 use crate::schedule::Schedule;
 use crate::secure::{Crypto, OpenError, Protection, RelayKey, ServerLogin, public_key};
 use crate::time::Instant;
-use crate::transport::{MAIN, Scope, TransportConfig};
+use crate::transport::{MAIN, Memory, Scope, TransportConfig};
 use crate::wire;
 use crate::wire::buf::Writer;
 use crate::wire::control::{MAX_LEN, Psk, ToClient, ToServer};
@@ -84,7 +84,7 @@ struct Slot {
 enum Queued {
     Event(ServerEvent),
     Message(PeerId),
-    Writable(PeerId),
+    Writable(PeerId, Channel),
     /// A client's session is over. What it sent before stands before this.
     Left(PeerId, EndReason),
     /// Traffic of a pair goes otherwise: the lower and the higher client. One entry a pair.
@@ -179,10 +179,10 @@ impl Server {
         loop {
             match self.queue.pop_front()? {
                 Queued::Event(event) => return Some(event),
-                Queued::Writable(to) => {
+                Queued::Writable(to, channel) => {
                     let Some(session) = self.client_mut(to) else { continue };
-                    session.writable_marked = false;
-                    return Some(ServerEvent::Writable { to });
+                    session.writable.remove(channel);
+                    return Some(ServerEvent::Writable { to, channel });
                 }
                 Queued::Path(a, b) => {
                     let Some(path) = self.pairs.take_news(a, b) else { continue };
@@ -195,7 +195,7 @@ impl Server {
                 Queued::Message(from) => {
                     let Some(session) = self.session_mut(from.slot()).filter(|s| s.peer == from) else { continue };
                     session.marks = session.marks.saturating_sub(1);
-                    let delivery = session.link.transport().next_message(payload);
+                    let delivery = session.link.transport().next_message(now, payload);
                     self.refresh(from.slot());
                     if let Some(delivery) = delivery
                         && let Scope::Peer(channel) = delivery.scope
@@ -231,6 +231,20 @@ impl Server {
     /// The groups that a client is in.
     pub fn groups_of(&self, client: PeerId) -> impl Iterator<Item = GroupId> + '_ {
         self.groups.groups_of(client)
+    }
+
+    /// The longest message that goes to a client in one packet; an unreliable one that is longer is lost if any of its
+    /// packets is. `None` if there is no such client.
+    pub fn max_unreliable_len(&self, client: PeerId) -> Option<usize> {
+        Some(self.client(client)?.link.transport_ref().max_unreliable_len())
+    }
+
+    /// What messages take in memory, and the most they may; what is relayed takes none. Looks at every session.
+    pub fn memory(&self) -> Memory {
+        let mut memory = Memory::default();
+        let sessions = self.sessions.iter().filter_map(|slot| slot.session.as_deref());
+        sessions.for_each(|session| session.link.transport_ref().add_memory(&mut memory));
+        memory
     }
 
     /// What came in and was not used, and what was forwarded.
@@ -539,8 +553,10 @@ impl Server {
         let ready = session.link.transport().take_ready().min(self.most_ready.saturating_sub(session.marks));
         session.marks += ready;
         self.queue.extend((0..ready).map(|_| Queued::Message(peer)));
-        if session.link.transport().writable() && !core::mem::replace(&mut session.writable_marked, true) {
-            self.queue.push_back(Queued::Writable(peer));
+        while let Some(channel) = session.link.transport().writable() {
+            if session.writable.insert(channel) {
+                self.queue.push_back(Queued::Writable(peer, channel));
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 
 use crate::config::{ServerConfig, Timers};
 use crate::event::EndReason;
-use crate::ids::{LoginId, PeerId};
+use crate::ids::{Channels, LoginId, PeerId};
 use crate::link::{Link, PAYLOAD};
 use crate::machine::Wake;
 use crate::path::Roaming;
@@ -85,8 +85,8 @@ pub(super) struct Session {
     pub(super) reply: Vec<u8>,
     /// Marks of messages that stand in the server's queue.
     pub(super) marks: usize,
-    /// That there is room again stands in the server's queue.
-    pub(super) writable_marked: bool,
+    /// Channels of which it stands in the server's queue that there is room again.
+    pub(super) writable: Channels,
     /// That the client left stands in the server's queue.
     pub(super) left_waits: bool,
     /// Control messages that wait for room in the transport, and their bytes.
@@ -134,7 +134,7 @@ impl Session {
             request,
             reply,
             marks: 0,
-            writable_marked: false,
+            writable: Channels::default(),
             left_waits: false,
             backlog: VecDeque::new(),
             backlog_bytes: 0,

@@ -37,7 +37,8 @@ impl Fates<'_> {
             Carried::Bytes(piece) => self.out.on_acked(piece),
             Carried::Scope(id) => self.out.on_scope_acked(id),
             Carried::ScopeEnd(id) => self.out.on_end_acked(id),
-            Carried::Credit(_) => {}
+            Carried::Credit(_) | Carried::ScopeCredit(..) => {}
+            Carried::MaxMessage => self.out.max_message_told = true,
             Carried::KeyShare => {
                 self.key.acked = true;
                 self.key.pending = false;
@@ -55,9 +56,10 @@ impl Fates<'_> {
             Carried::Bytes(piece) => self.out.on_lost(piece),
             Carried::ScopeEnd(id) => self.out.on_end_lost(id),
             Carried::Credit(limit) => self.incoming.credit.on_lost(limit),
+            Carried::ScopeCredit(id, limit) => self.incoming.on_scope_limit_lost(id, limit),
             Carried::KeyShare => self.key.pending = !self.key.acked,
-            // A name rides in every packet of its scope until it is known; acknowledgements are superseded.
-            Carried::Scope(_) | Carried::Ack(..) => {}
+            // Names ride in every packet until they are known; acknowledgements are superseded.
+            Carried::Scope(_) | Carried::MaxMessage | Carried::Ack(..) => {}
         }
     }
 }

@@ -35,6 +35,7 @@ mod space;
 
 pub(crate) use crate::wire::frames::Scope;
 
+use crate::command::SendOptions;
 use crate::entropy::Rng;
 use crate::ids::{Channel, GroupId};
 use crate::machine::Ecn;
@@ -62,19 +63,28 @@ const PATHS: usize = 2;
 /// Bytes of frames of every probe: a challenge and a response.
 const PROBE: usize = 18;
 
+/// A link on which no message went for so long gives spare memory back; a game sends many in that time, and must not pay
+/// for new memory each time.
+const RELEASE_AFTER: Duration = Duration::from_secs(2);
+
+/// Bytes of spare buffers from which on an idle link gives them back: what an idle link may take in all.
+const WORTH_RELEASING: usize = 4 << 10;
+
 /// Path events that wait to be polled; the oldest go first, as the later ones supersede them.
 const MAX_EVENTS: usize = 16;
 
 /// Limits of a transport.
 #[derive(Clone, Debug)]
 pub(crate) struct TransportConfig {
-    /// Largest reliable message, bytes. Both ends must agree.
+    /// Largest reliable message that this end sends and takes, bytes; it takes 64 KiB in any case. The other end is told.
     pub(crate) max_message: usize,
     /// Largest unreliable message, bytes: some 15 packets, since one lost packet loses it. Both ends must agree.
     pub(crate) max_unreliable: usize,
-    /// Reliable messages queued or unacknowledged: their bytes and 64 more each. Control messages have 1 MiB apart.
+    /// Reliable messages queued or unacknowledged in a scope: their bytes and 64 more each; on a link a quarter more.
+    /// Control messages have 1 MiB apart.
     pub(crate) send_buffer: usize,
-    /// Reliable messages that the application has not taken: their bytes and 64 more each. At least 256 KiB.
+    /// Reliable messages of a scope that the application has not taken: their bytes and 64 more each; on a link a quarter
+    /// more. At least 256 KiB, and twice the largest message; the window begins with that and grows to this.
     pub(crate) receive_credit: u64,
     /// Unreliable messages queued, in each direction; the oldest are dropped and counted.
     pub(crate) unreliable_messages: usize,
@@ -101,7 +111,9 @@ impl Default for TransportConfig {
 impl TransportConfig {
     /// Most messages that can be ready for the application at a time.
     pub(crate) fn most_ready(&self) -> usize {
-        let reliable = self.receive_credit.max(flow::INITIAL_CREDIT) / flow::MESSAGE_OVERHEAD;
+        let largest = flow::cost((self.max_message as u64).max(flow::LEAST_MAX_MESSAGE));
+        let most = flow::of_link(self.receive_credit.max(largest.saturating_mul(2))).max(flow::INITIAL_CREDIT);
+        let reliable = most / flow::MESSAGE_OVERHEAD;
         usize::try_from(reliable).unwrap_or(usize::MAX).saturating_add(self.unreliable_messages)
     }
 }
@@ -118,6 +130,12 @@ pub(crate) enum TransportSendError {
         /// The limit in bytes.
         max: usize,
     },
+    /// A deadline for what was promised to arrive.
+    #[error("a reliable message has no deadline")]
+    ReliableDeadline,
+    /// More scopes than a link may have.
+    #[error("too many scopes")]
+    TooManyScopes,
     /// Not the next sequence number of a reliable scope.
     #[error("not the next sequence number of its scope")]
     Sequence,
@@ -224,13 +242,49 @@ pub struct PathStats {
     pub window: u64,
 }
 
-/// Unreliable messages dropped for want of room, since the link began.
+/// Bytes in use of a bounded part of memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Usage {
+    /// At the moment.
+    pub used: usize,
+    /// The most it can be.
+    pub budget: usize,
+}
+
+impl Usage {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.used = self.used.saturating_add(other.used);
+        self.budget = self.budget.saturating_add(other.budget);
+    }
+}
+
+/// What messages take, over all links of a client or a server. Not counted: what a link takes without any message, and the
+/// events themselves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Memory {
+    /// Messages that wait to be sent or for their acknowledgement: their bytes and 64 each.
+    pub sending: Usage,
+    /// Messages that are incomplete or wait for the application: their bytes and 64 each.
+    pub receiving: Usage,
+    /// Buffers for further messages. A link gives them back when no message went for two seconds.
+    pub spare: Usage,
+    /// Links: one to the server or to each client, one to each peer.
+    pub links: usize,
+}
+
+/// Messages that were dropped on purpose, since the link began.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Overflow {
-    /// Before they were sent.
+    /// Unreliable ones, for want of room before they were sent.
     pub sending: u64,
-    /// Before the application took them.
+    /// Unreliable ones, for want of room before the application took them.
     pub receiving: u64,
+    /// Not sent within their deadline.
+    pub expired: u64,
+    /// Not sent, since a newer one of the same key took their place.
+    pub superseded: u64,
+    /// Of sequenced channels: arrived after a later one, or gave way to one before the application took them.
+    pub late: u64,
 }
 
 #[derive(Debug, Default)]
@@ -251,6 +305,8 @@ pub(crate) struct Transport {
     incoming: Incoming,
     key: KeyShare,
     events: VecDeque<PathEvent>,
+    /// When a message last went in or out, unless spare memory was given back since.
+    busy_at: Option<Instant>,
     /// Until when what goes on the direct path is copied to the main path.
     mirror_until: Instant,
     rng: Rng,
@@ -277,6 +333,7 @@ impl Transport {
             incoming: Incoming::new(config),
             key: KeyShare::default(),
             events: VecDeque::new(),
+            busy_at: None,
             mirror_until: Instant::ZERO,
             rng,
         }
@@ -287,32 +344,35 @@ impl Transport {
     /// Bytes of one more reliable message that may be queued; control messages apart.
     #[cfg(test)]
     pub(crate) fn room(&self) -> usize {
-        self.out.room()
+        self.out.room().saturating_sub(self.config.send_buffer / 4)
     }
 
-    /// Whether a message of that length would be taken on this channel now. If not for want of room, [`Self::writable`]
+    /// Whether a message of that length would be taken in this scope now. If not for want of room, [`Self::writable`]
     /// tells when.
-    pub(crate) fn check_room(&mut self, channel: Channel, len: usize) -> Result<(), TransportSendError> {
-        self.out.check_room(channel, len)
+    pub(crate) fn check_room(&mut self, scope: Scope, len: usize) -> Result<(), TransportSendError> {
+        self.out.check_room(scope, len)
     }
 
     /// Queues a message whose number the caller gives: of a group's scope, where all receivers share the numbers. In a
-    /// reliable scope the first number is its start and the others follow without a gap.
+    /// reliable scope the first number is its start and the others follow without a gap. Without one, it gets the next.
+    /// Says how many older unreliable messages made way for it.
     pub(crate) fn send(
         &mut self,
         now: Instant,
         scope: Scope,
-        seq: u64,
+        seq: Option<u64>,
         bytes: &[u8],
-    ) -> Result<(), TransportSendError> {
+        options: &SendOptions,
+    ) -> Result<u64, TransportSendError> {
         self.advance(now);
-        self.out.send(scope, seq, bytes)
+        self.busy_at = Some(self.clock);
+        let seq = seq.unwrap_or_else(|| self.out.next_seq(scope).unwrap_or(0));
+        self.out.send(self.clock, scope, seq, bytes, options)
     }
 
-    /// Queues a message of a scope that this link numbers.
+    /// Queues the next message of a scope in the ordinary way.
     pub(crate) fn send_next(&mut self, now: Instant, scope: Scope, bytes: &[u8]) -> Result<(), TransportSendError> {
-        let seq = self.out.next_seq(scope).unwrap_or(0);
-        self.send(now, scope, seq, bytes)
+        self.send(now, scope, None, bytes, &SendOptions::default()).map(|_| ())
     }
 
     /// Whether every reliable message that was queued has been acknowledged.
@@ -320,9 +380,29 @@ impl Transport {
         self.out.is_empty()
     }
 
-    /// True once when what was refused as full would fit.
-    pub(crate) fn writable(&mut self) -> bool {
+    /// A channel on which a message was refused as full and would be taken now; once each.
+    pub(crate) fn writable(&mut self) -> Option<Channel> {
         self.out.writable()
+    }
+
+    /// A channel on which a message was refused as full, for a link that is over; once each.
+    pub(crate) fn waited_for(&mut self) -> Option<Channel> {
+        self.out.waited_for()
+    }
+
+    /// The longest unreliable message that goes in one packet on the path that carries data now.
+    pub(crate) fn max_unreliable_len(&self) -> usize {
+        let payload = self.path(self.data_path()).map_or(0, |path| path.payload);
+        payload.saturating_sub(channels::LOOSE_OVERHEAD).min(self.config.max_unreliable)
+    }
+
+    /// Adds what messages take on this link.
+    pub(crate) fn add_memory(&self, memory: &mut Memory) {
+        memory.sending.add(self.out.usage());
+        memory.receiving.add(self.incoming.usage());
+        memory.spare.add(self.out.spare());
+        memory.spare.add(self.incoming.spare());
+        memory.links += 1;
     }
 
     /// Opens the gate before messages sent to this end as a peer.
@@ -345,8 +425,14 @@ impl Transport {
     }
 
     /// The next message, in the order in which they became ready. Its bytes replace `payload`'s.
-    pub(crate) fn next_message(&mut self, payload: &mut Vec<u8>) -> Option<Delivery> {
-        self.incoming.next_message(payload)
+    pub(crate) fn next_message(&mut self, now: Instant, payload: &mut Vec<u8>) -> Option<Delivery> {
+        self.advance(now);
+        let delivery = self.incoming.next_message(payload)?;
+        self.busy_at = Some(self.clock);
+        // What is credited goes by the path that carries data, the messages perhaps by the other: the slower counts.
+        let round_trip = self.paths.iter().filter(|path| path.is_in_use()).map(|path| path.rtt.smoothed()).max();
+        self.incoming.tune(self.clock, round_trip.unwrap_or_default());
+        Some(delivery)
     }
 
     /// The next control message, in order; these never stand behind what the application has not taken. Its bytes replace
@@ -435,16 +521,29 @@ impl Transport {
             eliciting |= frame.is_ack_eliciting();
             match frame {
                 Frame::Ping => {}
-                Frame::Ack(ack) => self.on_ack(now, path, &ack)?,
+                Frame::Ack(ack) => {
+                    // Buffers may come back long after their messages went out.
+                    self.busy_at = self.busy_at.or(Some(self.clock));
+                    self.on_ack(now, path, &ack)?;
+                }
                 Frame::Scope(scope) => self.incoming.on_scope(&scope)?,
                 Frame::ScopeEnd { id, charged } => self.incoming.on_scope_end(id, charged)?,
-                Frame::Message(message) => self.incoming.on_message(path, &message)?,
-                Frame::Credit(limit) => self.out.credit.raise(limit),
+                Frame::Skip { scope, seq, total } => self.incoming.on_skip(scope, seq, total)?,
+                Frame::Message(message) => {
+                    self.busy_at = Some(self.clock);
+                    self.incoming.on_message(path, &message)?;
+                }
+                Frame::Credit(limit) => self.out.on_credit(limit),
+                Frame::ScopeCredit { scope, limit } => self.out.on_scope_credit(scope, limit),
+                Frame::MaxMessage(bytes) => self.out.on_max_message(bytes),
                 Frame::Challenge(token) => take(LinkFrame::Challenge(token)),
                 Frame::Response(token) => take(LinkFrame::Response(token)),
                 Frame::KeyShare(share) => take(LinkFrame::KeyShare(share)),
                 Frame::Close(reason) => take(LinkFrame::Close(reason)),
             }
+        }
+        if eliciting {
+            self.out.on_word();
         }
         if let Some(received) = self.received.get_mut(place) {
             received.on_packet(now, pn, eliciting, ecn, self.config.ack_delay);
@@ -480,6 +579,11 @@ impl Transport {
             if timer.is_some_and(|at| at <= now) {
                 self.on_timer(now, id);
             }
+        }
+        if self.release_at().is_some_and(|at| at <= self.clock) {
+            self.out.release_spare();
+            self.incoming.release_spare();
+            self.busy_at = None;
         }
         self.settle();
     }
@@ -582,7 +686,20 @@ impl Transport {
     }
 
     pub(crate) fn overflow(&self) -> Overflow {
-        Overflow { sending: self.out.overflowed, receiving: self.incoming.overflowed }
+        let (out, incoming) = (&self.out.dropped, &self.incoming);
+        Overflow {
+            sending: out.overflowed,
+            receiving: incoming.overflowed,
+            expired: out.expired,
+            superseded: out.superseded,
+            late: incoming.late,
+        }
+    }
+
+    /// When spare memory is to be given back, if it is worth it.
+    fn release_at(&self) -> Option<Instant> {
+        let spare = self.out.spare().used.saturating_add(self.incoming.spare().used);
+        self.busy_at.filter(|_| spare > WORTH_RELEASING).map(|at| at + RELEASE_AFTER)
     }
 
     fn path(&self, id: PathId) -> Option<&Path> {
@@ -604,7 +721,7 @@ impl Transport {
 
     /// Takes from every queue's head what became settled, so that what stands there is really to be sent.
     fn settle(&mut self) {
-        self.out.settle();
+        self.out.settle(self.clock);
         let Self { paths, out, .. } = self;
         for path in paths {
             while path.copies.front().is_some_and(|piece| out.open_part(*piece).is_none()) {

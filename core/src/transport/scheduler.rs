@@ -20,6 +20,8 @@ use crate::wire::frames;
 /// the peer's word lets the ranges go: RFC 9000 §13.2.4.
 const RANGES_BEFORE_PING: usize = 8;
 
+/// Longest frame with a scope's limit, bytes.
+const LIMIT_LEN: usize = 17;
 /// Room that a small piece's frame takes beside its bytes, the scope's name included: a copy is written whole or not.
 const RIDER_HEAD: usize = 64;
 
@@ -56,10 +58,13 @@ impl Transport {
         let timers = self.paths.iter().filter_map(|p| Some((p.timer(self.config.ack_delay)?, Wake::LossDetection)));
         let keepalives = self.paths.iter().filter_map(|p| Some((p.keepalive_at()?, Wake::Keepalive)));
         let pacing = [MAIN, DIRECT].into_iter().filter_map(|id| {
-            let path = self.path(id).filter(|path| path.has_window() && self.has_data(id))?;
-            Some((path.pacer.ready_at(), Wake::Pacing))
+            let path = self.path(id).filter(|path| path.has_window())?;
+            // What will be stale by then is no reason to wake.
+            let at = path.pacer.ready_at();
+            self.has_data(at, id).then_some((at, Wake::Pacing))
         });
-        acks.chain(timers).chain(keepalives).chain(pacing).min()
+        let release = self.release_at().map(|at| (at, Wake::Idle));
+        acks.chain(timers).chain(keepalives).chain(pacing).chain(release).min()
     }
 
     /// Writes the frames of one packet; the number is the one that [`Self::next_number`] named. `None`: there is
@@ -78,6 +83,9 @@ impl Transport {
         let mut inner = Writer::new(w.space(w.room().min(payload)).ok()?);
         let ranges = self.write_acks(now, id, &mut inner, plan);
         let acks = inner.len();
+        if plan.probe || plan.data || plan.keepalive {
+            self.write_max_message(id, &mut inner);
+        }
         if plan.probe || plan.data {
             self.write_frames(now, id, &mut inner, pn);
         }
@@ -130,7 +138,7 @@ impl Transport {
         Plan {
             probe: path.probes > 0,
             keepalive: path.keepalive_at().is_some_and(|at| at <= now),
-            data: path.has_window() && path.pacer.ready_at() <= now && self.has_data(id),
+            data: path.has_window() && path.pacer.ready_at() <= now && self.has_data(now, id),
             mtu: self.probe_size(now, path),
         }
     }
@@ -140,9 +148,10 @@ impl Transport {
         if self.path(DIRECT).is_some_and(|path| path.health == Health::Open) { DIRECT } else { MAIN }
     }
 
-    fn has_data(&self, id: PathId) -> bool {
+    fn has_data(&self, now: Instant, id: PathId) -> bool {
+        let now = now.max(self.clock);
         let copies = self.path(id).is_some_and(|path| path.is_in_use() && !path.copies.is_empty());
-        let anything = || self.out.has_data() || self.incoming.credit.is_due() || self.key.pending;
+        let anything = || self.out.has_data(now) || self.incoming.has_limits() || self.key.pending;
         copies || (id == self.data_path() && anything())
     }
 
@@ -197,10 +206,21 @@ impl Transport {
         })
     }
 
+    /// Says how long messages may be, in every packet until one was acknowledged: who hears anything else first takes it
+    /// that they are no longer than every end takes them.
+    fn write_max_message(&mut self, id: PathId, w: &mut Writer<'_>) {
+        if !self.out.max_message_told
+            && let Some(path) = self.paths.get_mut(usize::from(id))
+            && frames::write_max_message(w, self.config.max_message as u64).is_ok()
+        {
+            path.sent.carry(Carried::MaxMessage);
+        }
+    }
+
     fn write_frames(&mut self, now: Instant, id: PathId, w: &mut Writer<'_>, pn: u64) {
         let carries_data = self.data_path() == id;
         let mirror = carries_data && id == DIRECT && now < self.mirror_until;
-        let Self { paths: [main, direct], out, incoming, key, config, .. } = self;
+        let Self { paths: [main, direct], out, incoming, key, config, clock, .. } = self;
         let (path, other) = if id == MAIN { (main, direct) } else { (direct, main) };
         let (rtt, pto) = (path.rtt.smoothed(), path.rtt.pto(config.ack_delay));
         let Path { sent, copies, payload, redundancy, .. } = path;
@@ -208,6 +228,13 @@ impl Transport {
             if key.pending && frames::write_key_share(w, &key.share).is_ok() {
                 sent.carry(Carried::KeyShare);
                 key.pending = false;
+            }
+            while w.room() > LIMIT_LEN
+                && let Some((id, limit)) = incoming.next_scope_limit()
+            {
+                // There is room for it.
+                let _ = frames::write_scope_credit(w, id, limit);
+                sent.carry(Carried::ScopeCredit(id, limit));
             }
             if incoming.credit.is_due() && w.room() > 9 {
                 let limit = incoming.credit.announce();
@@ -228,7 +255,7 @@ impl Transport {
             *piece = Piece { start: wrote.end, ..*piece };
         }
         if carries_data {
-            out.write(&mut packet, |piece| {
+            out.write(*clock, &mut packet, |piece| {
                 redundancy.on_sent(now, piece);
                 if mirror {
                     other.copy(piece);

@@ -39,6 +39,10 @@ pub(super) enum Carried {
     ScopeEnd(u64),
     /// A limit.
     Credit(u64),
+    /// A scope's limit.
+    ScopeCredit(u64, u64),
+    /// The longest message that this end takes.
+    MaxMessage,
     /// This end's key share.
     KeyShare,
     /// Acknowledgement of packets of a path up to a number.

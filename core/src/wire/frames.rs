@@ -10,16 +10,22 @@
 //! | 0x02, 0x03 | ACK | path u8, largest, delay µs, range count, first range, (gap, length)*; 0x03 also ECT(0), ECT(1), CE counts (RFC 9000 §19.3) |
 //! | 0x04 | SCOPE | id, kind u8, \[channel u8\], \[group u64, epoch u64\], start sequence |
 //! | 0x05 | SCOPE_END | id, credit charged in that scope in all |
-//! | 0x08–0x0f | MESSAGE | scope id, sequence, \[offset, total\], \[length\], bytes |
+//! | 0x06 | SKIP | scope id, sequence, length or 0 |
+//! | 0x08–0x0f, 0x1a–0x1f | MESSAGE | scope id, sequence, \[key\], \[offset, total\], \[length\], bytes |
 //! | 0x10 | CREDIT | limit in bytes, cumulative |
+//! | 0x11 | SCOPE_CREDIT | scope id, limit in bytes, cumulative |
 //! | 0x12, 0x13 | PATH_CHALLENGE, PATH_RESPONSE | token u64 |
 //! | 0x14 | KEY_SHARE | 32 bytes |
+//! | 0x15 | MAX_MESSAGE | bytes |
 //! | 0x16 | CLOSE | reason u8 |
 //!
-//! The low bits of MESSAGE: 1 = a fragment (offset and total present), 2 = unreliable, 4 = to the packet's end (no
-//! length). Fragments lie on a grid of [`FRAGMENT_UNIT`]: offset and length are multiples of it, except that the last
+//! The bits of MESSAGE: 1 = a fragment (offset and total present), 2 = unreliable, 4 = to the packet's end (no length),
+//! 16 = with a key, of 32 bits, which only an unreliable one has. Fragments lie on a grid of [`FRAGMENT_UNIT`]: offset and length are multiples of it, except that the last
 //! one ends where the message ends. However often ranges are cut anew, holes then never get smaller than the grid, so
 //! that what a receiver must remember a message is bounded by the message's size.
+//!
+//! SKIP says that a reliable message will not come: a newer one took its place. Its length counts against credit as if it
+//! had begun, and is 0 if nothing of it was ever sent.
 //!
 //! SCOPE_END plays the part of a final size (RFC 9000 §4.5): whoever abandons a scope with messages under way says how
 //! much credit they took, or both ends would disagree about it from then on.
@@ -42,17 +48,23 @@ const ACK: u8 = 0x02;
 const ACK_ECN: u8 = 0x03;
 const SCOPE: u8 = 0x04;
 const SCOPE_END: u8 = 0x05;
+const SKIP: u8 = 0x06;
 const MESSAGE: u8 = 0x08;
 const MESSAGE_LAST: u8 = 0x0f;
+const KEYED: u8 = MESSAGE | KEY_BIT;
+const KEYED_LAST: u8 = MESSAGE_LAST | KEY_BIT;
 const CREDIT: u8 = 0x10;
+const SCOPE_CREDIT: u8 = 0x11;
 const PATH_CHALLENGE: u8 = 0x12;
 const PATH_RESPONSE: u8 = 0x13;
 const KEY_SHARE: u8 = 0x14;
+const MAX_MESSAGE: u8 = 0x15;
 const CLOSE: u8 = 0x16;
 
 const FRAGMENT_BIT: u8 = 1;
 const UNRELIABLE_BIT: u8 = 2;
 const TO_END_BIT: u8 = 4;
+const KEY_BIT: u8 = 16;
 
 const KIND_CONTROL: u8 = 0;
 const KIND_PEER: u8 = 1;
@@ -78,7 +90,14 @@ impl Scope {
     }
 
     pub(crate) const fn is_reliable(&self) -> bool {
-        matches!(self.reliability(), Reliability::ReliableOrdered)
+        self.reliability().is_reliable()
+    }
+
+    pub(crate) const fn channel(&self) -> Option<Channel> {
+        match self {
+            Self::Control => None,
+            Self::Peer(channel) | Self::Group(_, _, channel) => Some(*channel),
+        }
     }
 
     /// The group and epoch of a group's scope.
@@ -108,8 +127,11 @@ pub(crate) enum Frame<'a> {
     Ack(Ack<'a>),
     Scope(ScopeFrame),
     ScopeEnd { id: u64, charged: u64 },
+    Skip { scope: u64, seq: u64, total: u64 },
     Message(Message<'a>),
     Credit(u64),
+    ScopeCredit { scope: u64, limit: u64 },
+    MaxMessage(u64),
     Challenge(u64),
     Response(u64),
     KeyShare([u8; 32]),
@@ -145,6 +167,8 @@ pub(crate) struct MessageHead {
     pub(crate) scope: u64,
     pub(crate) seq: u64,
     pub(crate) reliable: bool,
+    /// Of an unreliable one: the thing whose state it tells.
+    pub(crate) key: Option<u32>,
     /// Offset of these bytes and length of the whole message; `None` when they are the whole message.
     pub(crate) fragment: Option<(u64, u64)>,
 }
@@ -152,8 +176,10 @@ pub(crate) struct MessageHead {
 impl MessageHead {
     /// Bytes before the length field, or before the data where there is none.
     pub(crate) fn len(&self) -> usize {
+        let key = self.key.map_or(0, |key| varint_len(key.into()));
         let fragment = self.fragment.map_or(0, |(offset, total)| varint_len(offset).saturating_add(varint_len(total)));
-        1usize.saturating_add(varint_len(self.scope)).saturating_add(varint_len(self.seq)).saturating_add(fragment)
+        let name = varint_len(self.scope).saturating_add(varint_len(self.seq)).saturating_add(key);
+        1usize.saturating_add(name).saturating_add(fragment)
     }
 }
 
@@ -282,8 +308,11 @@ fn read<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Frame<'a>, FrameError> {
         ACK_ECN => Frame::Ack(Ack::read(r, true)?),
         SCOPE => Frame::Scope(read_scope(r)?),
         SCOPE_END => Frame::ScopeEnd { id: r.varint()?, charged: r.varint()? },
-        MESSAGE..=MESSAGE_LAST => Frame::Message(read_message(kind, r)?),
+        SKIP => Frame::Skip { scope: r.varint()?, seq: r.varint()?, total: r.varint()? },
+        MESSAGE..=MESSAGE_LAST | KEYED..=KEYED_LAST => Frame::Message(read_message(kind, r)?),
         CREDIT => Frame::Credit(r.varint()?),
+        SCOPE_CREDIT => Frame::ScopeCredit { scope: r.varint()?, limit: r.varint()? },
+        MAX_MESSAGE => Frame::MaxMessage(r.varint()?),
         PATH_CHALLENGE => Frame::Challenge(r.u64()?),
         PATH_RESPONSE => Frame::Response(r.u64()?),
         KEY_SHARE => Frame::KeyShare(r.array()?),
@@ -308,6 +337,12 @@ fn read_scope(r: &mut Reader<'_>) -> Result<ScopeFrame, Malformed> {
 
 fn read_message<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
     let (scope, seq) = (r.varint()?, r.varint()?);
+    let reliable = kind & UNRELIABLE_BIT == 0;
+    let key = match kind & KEY_BIT != 0 {
+        true if reliable => return Err(Malformed::Value),
+        true => Some(u32::try_from(r.varint()?).map_err(|_| Malformed::Value)?),
+        false => None,
+    };
     let fragment = match kind & FRAGMENT_BIT != 0 {
         true => Some((r.varint()?, r.varint()?)),
         false => None,
@@ -320,7 +355,7 @@ fn read_message<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Message<'a>, Malform
             return Err(Malformed::Value);
         }
     }
-    let head = MessageHead { scope, seq, reliable: kind & UNRELIABLE_BIT == 0, fragment };
+    let head = MessageHead { scope, seq, reliable, key, fragment };
     Ok(Message { head, data })
 }
 
@@ -410,6 +445,21 @@ pub(crate) fn write_scope_end(w: &mut Writer<'_>, id: u64, charged: u64) -> Resu
     w.varint(charged)
 }
 
+/// Bytes that [`write_skip`] takes.
+pub(crate) fn skip_len(scope: u64, seq: u64, total: u64) -> usize {
+    [scope, seq, total].map(varint_len).into_iter().fold(1, usize::saturating_add)
+}
+
+pub(crate) fn write_skip(w: &mut Writer<'_>, scope: u64, seq: u64, total: u64) -> Result<(), NoRoom> {
+    if skip_len(scope, seq, total) > w.room() {
+        return Err(NoRoom);
+    }
+    w.u8(SKIP)?;
+    w.varint(scope)?;
+    w.varint(seq)?;
+    w.varint(total)
+}
+
 /// Writes a message. The length is left out when the frame ends exactly where the memory ends.
 pub(crate) fn write_message(w: &mut Writer<'_>, head: &MessageHead, data: &[u8]) -> Result<(), NoRoom> {
     let bare = head.len().saturating_add(data.len());
@@ -417,14 +467,19 @@ pub(crate) fn write_message(w: &mut Writer<'_>, head: &MessageHead, data: &[u8])
     if !to_end && bare.saturating_add(varint_len(data.len() as u64)) > w.room() {
         return Err(NoRoom);
     }
-    let mut kind = MESSAGE;
-    for (set, bit) in [(head.fragment.is_some(), FRAGMENT_BIT), (!head.reliable, UNRELIABLE_BIT), (to_end, TO_END_BIT)]
-    {
-        kind |= if set { bit } else { 0 };
-    }
+    let bits = [
+        (head.fragment.is_some(), FRAGMENT_BIT),
+        (!head.reliable, UNRELIABLE_BIT),
+        (to_end, TO_END_BIT),
+        (head.key.is_some(), KEY_BIT),
+    ];
+    let kind = bits.iter().fold(MESSAGE, |kind, &(set, bit)| if set { kind | bit } else { kind });
     w.u8(kind)?;
     w.varint(head.scope)?;
     w.varint(head.seq)?;
+    if let Some(key) = head.key {
+        w.varint(key.into())?;
+    }
     if let Some((offset, total)) = head.fragment {
         w.varint(offset)?;
         w.varint(total)?;
@@ -438,6 +493,23 @@ pub(crate) fn write_credit(w: &mut Writer<'_>, limit: u64) -> Result<(), NoRoom>
     }
     w.u8(CREDIT)?;
     w.varint(limit)
+}
+
+pub(crate) fn write_scope_credit(w: &mut Writer<'_>, scope: u64, limit: u64) -> Result<(), NoRoom> {
+    if 1usize.saturating_add(varint_len(scope)).saturating_add(varint_len(limit)) > w.room() {
+        return Err(NoRoom);
+    }
+    w.u8(SCOPE_CREDIT)?;
+    w.varint(scope)?;
+    w.varint(limit)
+}
+
+pub(crate) fn write_max_message(w: &mut Writer<'_>, bytes: u64) -> Result<(), NoRoom> {
+    if varint_len(bytes) >= w.room() {
+        return Err(NoRoom);
+    }
+    w.u8(MAX_MESSAGE)?;
+    w.varint(bytes)
 }
 
 pub(crate) fn write_challenge(w: &mut Writer<'_>, token: u64) -> Result<(), NoRoom> {
@@ -495,9 +567,15 @@ mod tests {
         }
         put(&|w| write_scope_end(w, 77, 100_000));
         for (reliable, fragment) in [(true, None), (false, None), (true, Some((64, 500))), (false, Some((0, 33)))] {
-            put(&|w| write_message(w, &MessageHead { scope: 9, seq: 300, reliable, fragment }, &[5; 32]));
+            put(&|w| write_message(w, &MessageHead { scope: 9, seq: 300, reliable, key: None, fragment }, &[5; 32]));
         }
+        for (key, fragment) in [(Some(0), None), (Some(u32::MAX), Some((0, 33)))] {
+            put(&|w| write_message(w, &MessageHead { scope: 9, seq: 300, reliable: false, key, fragment }, &[5; 32]));
+        }
+        put(&|w| write_skip(w, 9, 300, 65_000));
         put(&|w| write_credit(w, 1 << 20));
+        put(&|w| write_scope_credit(w, 77, 1 << 20));
+        put(&|w| write_max_message(w, 16 << 20));
         put(&|w| write_challenge(w, u64::MAX));
         put(&|w| write_response(w, 1));
         put(&|w| write_key_share(w, &[3; 32]));
@@ -537,7 +615,7 @@ mod tests {
 
     #[test]
     fn a_message_that_ends_with_the_packet_has_no_length() {
-        let head = MessageHead { scope: 1, seq: 2, reliable: true, fragment: None };
+        let head = MessageHead { scope: 1, seq: 2, reliable: true, key: None, fragment: None };
         let mut buf = [0; 8];
         let mut w = Writer::new(&mut buf);
         write_message(&mut w, &head, &[9; 5]).unwrap();
@@ -546,11 +624,20 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_reliable_messages_and_of_more_than_32_bits_are_malformed() {
+        let keyed = |bit, key: &[u8]| [&[KEYED | TO_END_BIT | bit, 1, 2][..], key, b"x"].concat();
+        for body in [keyed(0, &[3]), keyed(UNRELIABLE_BIT, &[0xc0, 0, 0, 1, 0, 0, 0, 0])] {
+            assert_eq!(parse(&body), [Err(FrameError::Malformed(Malformed::Value))]);
+        }
+        assert!(matches!(parse(&keyed(UNRELIABLE_BIT, &[3]))[..], [Ok(Frame::Message(m))] if m.head.key == Some(3)));
+    }
+
+    #[test]
     fn fragments_off_the_grid_or_past_the_total_are_malformed() {
         for (offset, total, len) in [(1, 100, 32), (0, 100, 31), (64, 80, 32), (0, 100, 0), ((1 << 62) - 32, 5, 40)] {
             let mut buf = [0; 80];
             let mut w = Writer::new(&mut buf);
-            let head = MessageHead { scope: 1, seq: 2, reliable: true, fragment: Some((offset, total)) };
+            let head = MessageHead { scope: 1, seq: 2, reliable: true, key: None, fragment: Some((offset, total)) };
             write_message(&mut w, &head, &[0; 64][..len]).unwrap();
             assert_eq!(parse(w.written()), [Err(FrameError::Malformed(Malformed::Value))], "{offset} {total} {len}");
         }

@@ -1,7 +1,7 @@
 //! A run for people: a timeline, what became of the messages, of the pairs, and of the expectations.
 
 use super::words::{at_ms, ms, ratio, sentence, table};
-use posse_core::{Duration, Path};
+use posse_core::{Duration, Path, Reliability};
 use posse_sim::scenario::accounts::PathStory;
 use posse_sim::scenario::run::Outcome;
 use posse_sim::scenario::{Host, Scenario, Target, judge, written};
@@ -55,11 +55,16 @@ fn messages(scenario: &Scenario, outcome: &Outcome, out: &mut impl Write) -> io:
             Target::Group(_) => scenario.target_name(s.scope).to_owned(),
             Target::Host(_) => "-".to_owned(),
         };
-        let unreliable = if s.reliable() { "" } else { " (unreliable)" };
+        let kind = match s.channel.reliability() {
+            Reliability::ReliableOrdered => "",
+            Reliability::ReliableUnordered => " (unordered)",
+            Reliability::Unreliable => " (unreliable)",
+            Reliability::UnreliableSequenced => " (sequenced)",
+        };
         let mut row = vec![
             format!("{} →", scenario.host_name(s.from)),
             scenario.host_name(s.to).to_owned(),
-            format!("{scope}{unreliable}"),
+            format!("{scope}{kind}"),
         ];
         row.extend([s.sent, s.lost, s.repeated, s.reordered, s.cut_short, s.direct].map(|n| n.to_string()));
         row.extend([s.by_relay, s.directly, s.slowest].map(time));

@@ -8,9 +8,11 @@
 //!
 //! - both happened in the same stay: the bounds meet. What was sent in one stay never arrives in another, however late
 //!   either end hears of leave and join;
-//! - a message arrives once, and on a reliable channel after all that were sent before it;
-//! - a reliable message is passed over only if it may be of an earlier stay than the one that did arrive;
-//! - where all heals, one that never arrived may be of a stay that is over.
+//! - a message arrives once, on a reliable ordered channel after all that were sent before it, and on a sequenced one not
+//!   after a later one of its key;
+//! - a reliable message is passed over in an ordered channel only if it may be of an earlier stay than the one that did
+//!   arrive, or a later one of its key was sent;
+//! - where all heals, a reliable one that never arrived may be of a stay that is over, or a later one of its key was sent.
 
 use super::{Session, Sessions, done};
 use crate::scenario::expect::heals;
@@ -41,7 +43,7 @@ pub(crate) fn violations(scenario: &Scenario, journals: &[Journal]) -> Vec<Strin
         let sender = View::of(entries(from), from, to, group, stays);
         let receiver = View::of(entries(to), to, from, group, stays);
         let stream = Stream { stays, sender, receiver, healed, sent, received };
-        if let Some(what) = stream.wrong(channel.reliability() == Reliability::ReliableOrdered) {
+        if let Some(what) = stream.wrong(channel.reliability()) {
             let [from, to] = [from, to].map(|client| scenario.host_name(Host::Client(client)));
             let Channel(channel) = channel;
             wrong.push(format!("{from} → {to}, {}/{channel}: {what}", scenario.target_name(Target::Group(group))));
@@ -63,9 +65,10 @@ struct Stream<'a> {
 
 impl Stream<'_> {
     /// What is wrong with it first of all.
-    fn wrong(&self, reliable: bool) -> Option<String> {
+    fn wrong(&self, kind: Reliability) -> Option<String> {
+        let old = self.replaceable();
         let mut waiting = self.sent.iter().copied().peekable();
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut latest) = (BTreeSet::new(), BTreeMap::new());
         for arrival in &self.received {
             let number = arrival.number;
             let place = self.sent.binary_search_by_key(&number, |sent| sent.number);
@@ -79,11 +82,16 @@ impl Stream<'_> {
             if !seen.insert(number) {
                 return Some(format!("message {number} arrived again"));
             }
-            if !reliable {
+            let latest = latest.entry(sent.key).or_insert(number);
+            if kind == Reliability::UnreliableSequenced && *latest > number {
+                return Some(format!("message {number} arrived after message {latest} of its key"));
+            }
+            *latest = number.max(*latest);
+            if kind != Reliability::ReliableOrdered {
                 continue;
             }
             while let Some(passed) = waiting.next_if(|next| next.number < number) {
-                if self.sender.stays_at(passed.at).0 >= of.1 {
+                if !old.contains(&passed.number) && self.sender.stays_at(passed.at).0 >= of.1 {
                     return Some(format!("message {number} arrived before message {} of its stay", passed.number));
                 }
             }
@@ -91,10 +99,20 @@ impl Stream<'_> {
                 return Some(format!("message {number} arrived after a later one"));
             }
         }
-        // What is left never arrived. The earliest stay that it may be of is the first to be over.
-        let left = waiting.next().filter(|_| reliable && self.healed)?;
-        let over = self.stays.ends.len() > self.sender.stays_at(left.at).0;
-        (!over).then(|| format!("message {} never arrived, and its stay is not over", left.number))
+        if !kind.is_reliable() || !self.healed {
+            return None;
+        }
+        // What never arrived. The earliest stay that it may be of is the first to be over.
+        let missing = self.sent.iter().filter(|sent| !seen.contains(&sent.number) && !old.contains(&sent.number));
+        let mut due = missing.filter(|sent| self.stays.ends.len() <= self.sender.stays_at(sent.at).0);
+        due.next().map(|left| format!("message {} never arrived, and its stay is not over", left.number))
+    }
+
+    /// Messages that a later one of their key could take the place of.
+    fn replaceable(&self) -> BTreeSet<u64> {
+        let mut later = BTreeSet::new();
+        let keyed = self.sent.iter().rev().filter(|sent| sent.key.is_some_and(|key| !later.insert(key)));
+        keyed.map(|sent| sent.number).collect()
     }
 }
 
@@ -231,7 +249,7 @@ mod tests {
         let mut b = of(vec![joined(1, B), joined(1, A), left(11), joined(21, B), joined(21, A)]);
         for (number, at) in (0..).zip([3, 4, 5, 22, 23]) {
             let (at, to, channel) = (Instant::from_millis(at), Target::Group(ROOM), Channel::reliable(0));
-            b.sent.push(Sent { at, to, channel, number, receivers: vec![Host::Client(A)] });
+            b.sent.push(Sent { at, to, channel, number, key: None, receivers: vec![Host::Client(A)] });
         }
         for &(number, at) in arrivals {
             let sent_at = b.sent[number as usize].at;

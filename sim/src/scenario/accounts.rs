@@ -2,7 +2,8 @@
 //!
 //! A reliable message that its receiver never got is *lost*, unless membership ended over it: a leave ends reliability, so
 //! what was under way when receiver or sender processed the leave is *cut short*. That excuses a tail, never a gap: if
-//! something arrived that was sent later and still before the leave, the missing one was lost.
+//! something arrived that was sent later and still before the leave, the missing one was lost; on an unordered channel it
+//! may have been overtaken. One that a later one of its key was sent after is *superseded* if it did not arrive.
 //!
 //! The model in `model/channels.rs` judges the same messages by what the server did, apart from this.
 
@@ -32,9 +33,11 @@ pub struct Stream {
     pub first_lost: Option<(u64, Instant)>,
     /// Never arrived because membership ended over them.
     pub cut_short: u64,
+    /// Never arrived, and a later one of the same key was sent.
+    pub superseded: u64,
     /// Arrivals of what had arrived before.
     pub repeated: u64,
-    /// Arrivals after a later one.
+    /// Arrivals after a later one; on a sequenced channel, after a later one of the same key.
     pub reordered: u64,
     /// Arrivals while the receiver did not see both in the group.
     pub outside: u64,
@@ -53,9 +56,14 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Whether the channel promises delivery and order.
+    /// Whether the channel promises delivery.
     pub fn reliable(&self) -> bool {
-        self.channel.reliability() == Reliability::ReliableOrdered
+        self.channel.reliability().is_reliable()
+    }
+
+    /// Whether the channel promises order.
+    pub fn ordered(&self) -> bool {
+        self.channel.reliability().is_ordered()
     }
 }
 
@@ -101,9 +109,14 @@ pub struct PathStory {
 /// What must never happen to any message, whatever a scenario expects, in words.
 pub(crate) fn violations(scenario: &Scenario, streams: &[Stream]) -> Vec<String> {
     let mut wrong = Vec::new();
-    for s in streams.iter().filter(|s| !s.reliable() && s.repeated > 0) {
+    for s in streams.iter().filter(|s| !s.reliable()) {
         let way = format!("{} → {}", scenario.host_name(s.from), scenario.host_name(s.to));
-        wrong.push(format!("{way}: {} unreliable messages arrived again", s.repeated));
+        if s.repeated > 0 {
+            wrong.push(format!("{way}: {} unreliable messages arrived again", s.repeated));
+        }
+        if s.ordered() && s.reordered > 0 {
+            wrong.push(format!("{way}: {} sequenced messages arrived after a later one", s.reordered));
+        }
     }
     wrong
 }
@@ -115,7 +128,7 @@ pub fn streams(journals: &[Journal]) -> Vec<Stream> {
         for sent in &journal.sent {
             for &to in &sent.receivers {
                 let book = books.entry((host, to, sent.to, sent.channel)).or_default();
-                book.sent.insert(sent.number, sent.at);
+                book.sent.insert(sent.number, Posted { at: sent.at, key: sent.key });
             }
         }
     }
@@ -205,18 +218,18 @@ fn round_trip(
 
 #[derive(Default)]
 struct Book {
-    sent: BTreeMap<u64, Instant>,
+    sent: BTreeMap<u64, Posted>,
     received: Vec<Received>,
 }
 
 impl Book {
     fn close(self, from: Host, to: Host, scope: Target, channel: Channel, journals: &[Journal]) -> Stream {
-        let fate = fate(&self.sent, &self.received, &Ends::of(from, to, scope, journals));
+        let fate = fate(channel.reliability(), &self.sent, &self.received, &Ends::of(from, to, scope, journals));
         let took = |r: &&Received| r.at.since(r.sent_at);
         let by_relay: Vec<_> = fate.delivered.values().filter(|r| !r.direct).map(took).collect();
         let directly: Vec<_> = fate.delivered.values().filter(|r| r.direct).map(took).collect();
         let first = self.sent.first_key_value();
-        let first = first.and_then(|(number, at)| Some((*at, took(fate.delivered.get(number)?))));
+        let first = first.and_then(|(number, posted)| Some((posted.at, took(fate.delivered.get(number)?))));
         let slowest = by_relay.iter().chain(&directly).max().copied();
         Stream {
             from,
@@ -228,6 +241,7 @@ impl Book {
             lost: fate.lost,
             first_lost: fate.first_lost,
             cut_short: fate.cut_short,
+            superseded: fate.superseded,
             repeated: fate.repeated,
             reordered: fate.reordered,
             outside: fate.outside,
@@ -248,36 +262,61 @@ struct Fate<'a> {
     lost: u64,
     first_lost: Option<(u64, Instant)>,
     cut_short: u64,
+    superseded: u64,
     repeated: u64,
     reordered: u64,
     outside: u64,
     foreign: u64,
 }
 
+/// A message that was sent.
+#[derive(Clone, Copy)]
+struct Posted {
+    at: Instant,
+    key: Option<u32>,
+}
+
 /// Holds what arrived against what was sent, by number and with the time of sending.
-fn fate<'a>(sent: &BTreeMap<u64, Instant>, received: &'a [Received], ends: &Ends) -> Fate<'a> {
+fn fate<'a>(kind: Reliability, sent: &BTreeMap<u64, Posted>, received: &'a [Received], ends: &Ends) -> Fate<'a> {
     let mut delivered: BTreeMap<u64, &Received> = BTreeMap::new();
+    // The last that arrived: of all, or on a sequenced channel of each key.
+    let mut last: BTreeMap<Option<u32>, u64> = BTreeMap::new();
     let (mut repeated, mut reordered, mut outside, mut foreign) = (0, 0, 0, 0);
     for r in received {
         outside += u64::from(!r.inside);
-        if !r.intact || sent.get(&r.number) != Some(&r.sent_at) {
+        if !r.intact || sent.get(&r.number).map(|posted| posted.at) != Some(r.sent_at) {
             foreign += 1;
         } else if delivered.contains_key(&r.number) {
             repeated += 1;
         } else {
-            reordered += u64::from(delivered.last_key_value().is_some_and(|(&last, _)| last > r.number));
+            let key = sent.get(&r.number).and_then(|posted| posted.key);
+            let last = last.entry(key.filter(|_| kind == Reliability::UnreliableSequenced)).or_default();
+            reordered += u64::from(*last > r.number);
+            *last = r.number.max(*last);
             delivered.insert(r.number, r);
         }
     }
-    let missing: Vec<_> = sent.iter().filter(|(number, _)| !delivered.contains_key(number)).collect();
+    // Those that a later one of their key could take the place of, looking back from the last.
+    let (mut later, mut old) = (BTreeSet::new(), BTreeSet::new());
+    for (&number, posted) in sent.iter().rev() {
+        if posted.key.is_some_and(|key| !later.insert(key)) {
+            old.insert(number);
+        }
+    }
+    let missing = sent.iter().filter(|(number, _)| !delivered.contains_key(number));
+    let (superseded, missing): (Vec<_>, Vec<_>) = missing.partition(|(number, _)| old.contains(number));
     // A gap: something later of the same membership did arrive.
-    let gap = |number, end| delivered.range(number..).any(|(n, _)| sent.get(n).is_some_and(|&at| at <= end));
+    let ordered = kind != Reliability::ReliableUnordered;
+    let gap = |number, end| {
+        ordered && delivered.range(number..).any(|(n, _)| sent.get(n).is_some_and(|posted| posted.at <= end))
+    };
     let excused = |number, at| ends.after(at).is_some_and(|end| !gap(number, end));
-    let mut losses = missing.iter().map(|&(&number, &at)| (number, at)).filter(|&(n, at)| !excused(n, at));
+    let mut losses = missing.iter().map(|&(&number, posted)| (number, posted.at)).filter(|&(n, at)| !excused(n, at));
     let first_lost = losses.next();
     let lost = u64::from(first_lost.is_some()) + losses.count() as u64;
     let cut_short = missing.len() as u64 - lost;
-    Fate { delivered, lost, first_lost, cut_short, repeated, reordered, outside, foreign }
+    let superseded = superseded.len() as u64;
+    Fate { delivered, lost, first_lost, cut_short, superseded, repeated, reordered, outside, foreign }
 }
 
 /// When sender and receiver ceased to share what the scope needs, as each of them processed it.
@@ -378,6 +417,7 @@ mod tests {
             to: Target::Group(ROOM),
             channel: CHANNEL,
             number,
+            key: None,
             receivers: vec![B],
         };
         let a = Journal { entries: together(A).into(), sent: (0..count).map(sent).collect(), received: Vec::new() };

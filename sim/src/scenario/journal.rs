@@ -79,6 +79,8 @@ pub struct Sent {
     pub channel: Channel,
     /// Its number among the sender's in that scope, from 0.
     pub number: u64,
+    /// The key under which a later one takes its place.
+    pub key: Option<u32>,
     /// Whom the sender saw there.
     pub receivers: Vec<Host>,
 }

@@ -155,7 +155,8 @@ impl Judge<'_> {
     fn delivery(&self, at_most: [u64; 3], at_least: u64) -> Verdict {
         let reliable = || self.outcome.streams.iter().filter(|s| s.reliable());
         let sum = |count: fn(&Stream) -> u64| reliable().map(count).sum::<u64>();
-        let (sent, wrong) = (sum(|s| s.sent), [sum(|s| s.lost), sum(|s| s.repeated), sum(|s| s.reordered)]);
+        let overtaken = |s: &Stream| if s.ordered() { s.reordered } else { 0 };
+        let (sent, wrong) = (sum(|s| s.sent), [sum(|s| s.lost), sum(|s| s.repeated), sum(overtaken)]);
         let strange = self.outcome.streams.iter().map(|s| s.outside + s.foreign).sum::<u64>();
         let [lost, repeated, reordered] =
             at_most.map(|most| if most == u64::MAX { "any number".to_owned() } else { most.to_string() });

@@ -26,7 +26,7 @@ pub use units::written;
 pub use write::Unwritable;
 
 use crate::{Link, Mishap, Nat, Way};
-use posse_core::{Channel, Duration, EndReason, RelayReason};
+use posse_core::{Channel, Duration, EndReason, RelayReason, SendOptions};
 
 /// Index of a NAT in [`Scenario::nats`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -276,6 +276,8 @@ pub struct Sending {
     pub channel: Channel,
     /// Bytes a message, at least [`Sending::MIN_SIZE`].
     pub size: usize,
+    /// Its class, deadline and key.
+    pub options: SendOptions,
 }
 
 impl Sending {

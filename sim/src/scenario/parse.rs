@@ -6,7 +6,7 @@ use super::{
     Network, PacketFate, Pairs, Scenario, Sending, Step, Target, Ways,
 };
 use crate::{Allocation, Bursts, Chance, Direction, Filtering, Link, Mapping, Mishap, Nat, Way};
-use posse_core::{Channel, Duration, EndReason, RelayReason};
+use posse_core::{Channel, Class, Duration, EndReason, RelayReason, Reliability, SendOptions};
 use toml::de::DeTable;
 
 /// What the server is called in a file.
@@ -362,15 +362,30 @@ impl<'a> Names<'a> {
         if let (Host::Server, Target::Group(_)) = (from, to) {
             return Err(to_value.error("expected a client: the server is a member of no group"));
         }
-        let number = f.get("channel").map_or(Ok(0), |v| v.integer(0..=127))? as u8;
-        let unreliable = f.get("unreliable").map_or(Ok(false), |v| v.boolean())?;
+        let kind = f.get("kind").map_or(Ok(Reliability::ReliableOrdered), |v| v.word(&KINDS))?;
+        let number = f.get("channel").map_or(Ok(0), |v| v.integer(0..=u64::from(Channel::EACH) - 1))? as u8;
         let sizes = Sending::MIN_SIZE as u64..=Sending::MAX_SIZE as u64;
         Ok(Sending {
             from,
             to,
-            channel: if unreliable { Channel::unreliable(number) } else { Channel::reliable(number) },
+            channel: Channel::of(kind, number),
             size: f.get("size").map_or(Ok(DEFAULT_SIZE as u64), |v| v.bytes(sizes))? as usize,
+            options: self.options(f, kind)?,
         })
+    }
+
+    fn options(&self, f: &Fields<'a>, kind: Reliability) -> Parsed<SendOptions> {
+        let mut options = SendOptions::default();
+        options.class = f.get("class").map_or(Ok(Class::Normal), |v| v.word(&CLASSES))?;
+        if let Some(value) = f.get("deadline") {
+            if kind.is_reliable() {
+                return Err(value.error("a reliable message has no deadline; take another `kind`"));
+            }
+            options.deadline = Some(value.duration()?);
+        }
+        options.replaces =
+            f.get("replaces").map(|v| v.integer(0..=u64::from(u32::MAX))).transpose()?.map(|key| key as u32);
+        Ok(options)
     }
 
     fn expectation(&self, source: Source<'a>, value: &Value<'a>) -> Parsed<Expectation> {
@@ -535,6 +550,16 @@ pub(super) const REASONS: [(&str, RelayReason); 6] = [
     ("forbidden", RelayReason::Forbidden),
 ];
 
+pub(super) const KINDS: [(&str, Reliability); 4] = [
+    ("reliable", Reliability::ReliableOrdered),
+    ("unordered", Reliability::ReliableUnordered),
+    ("unreliable", Reliability::Unreliable),
+    ("sequenced", Reliability::UnreliableSequenced),
+];
+
+pub(super) const CLASSES: [(&str, Class); 3] =
+    [("urgent", Class::Urgent), ("normal", Class::Normal), ("bulk", Class::Bulk)];
+
 pub(super) const ENDS: [(&str, EndReason); 4] = [
     ("local", EndReason::Local),
     ("remote", EndReason::Remote),
@@ -592,7 +617,7 @@ impl Doing {
             Self::Leave => &["group", "client"],
             Self::DestroyGroup => &["group"],
             Self::Disconnect | Self::Logout => &["client"],
-            Self::Send => &["from", "to", "channel", "unreliable", "size"],
+            Self::Send => &["from", "to", "kind", "channel", "size", "class", "deadline", "replaces"],
             Self::Cut => &["link", "way", "lasts"],
             Self::CutDirect => &["pair", "one-way", "lasts"],
             Self::Reboot => &["nat", "new-address"],

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::dice::{self, Label};
 use crate::{Allocation, Bursts, Chance, Filtering, Link, Mapping, Nat};
-use posse_core::{Channel, Duration};
+use posse_core::{Channel, Class, Duration, Reliability, SendOptions};
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng as _;
 use std::collections::BTreeSet;
@@ -97,6 +97,10 @@ struct Weights {
     /// Instead of all other traffic: small messages at a slow and steady rate.
     steady: bool,
     unreliable: u64,
+    kinds: u64,
+    classes: u64,
+    keys: u64,
+    deadlines: u64,
     to_server: u64,
     to_one: u64,
     quiet: u64,
@@ -136,6 +140,10 @@ impl Weights {
             rapid: weight(),
             steady: false,
             unreliable: weight(),
+            kinds: weight(),
+            classes: weight(),
+            keys: weight(),
+            deadlines: weight(),
             to_server: weight(),
             to_one: weight(),
             quiet: weight(),
@@ -146,7 +154,7 @@ impl Weights {
             // One kind of fault: any as drawn, none, direct cuts, or a single cut.
             if kind > 0 {
                 all = Self { client_restarts: 0, server_restarts: 0, pauses: 0, clock_jumps: 0, changes: 0, ..all };
-                all = Self { reboots: 0, moves: 0, ..all };
+                all = Self { reboots: 0, moves: 0, classes: 0, ..all };
                 all = Self { steady: !all.bulk.is_multiple_of(2), cuts: 0, direct_cuts: 0, ..all };
             }
             match kind {
@@ -341,7 +349,8 @@ impl Draw {
             // Several times the credit of 256 KiB.
             let times = (self.from(400_000, 1_200_000) / size) as u32;
             let channel = Channel::reliable(self.below(3) as u8);
-            let action = Action::Send(Sending { from, to, channel, size: size as usize });
+            let options = SendOptions::default();
+            let action = Action::Send(Sending { from, to, channel, size: size as usize, options });
             let every = Duration::from_micros(size * self.from(1, 4));
             scenario.steps.push(Step { at: Duration::from_millis(at), every, times, action });
         }
@@ -364,7 +373,14 @@ impl Draw {
     fn sends(&mut self, weights: &Weights, from: Host, to: Target) -> Step {
         let number = self.below(3) as u8;
         let unreliable = self.happens(weights.unreliable, 4);
-        let channel = if unreliable { Channel::unreliable(number) } else { Channel::reliable(number) };
+        let other = self.happens(weights.kinds, 4);
+        let kind = match (unreliable, other) {
+            (false, false) => Reliability::ReliableOrdered,
+            (false, true) => Reliability::ReliableUnordered,
+            (true, false) => Reliability::Unreliable,
+            (true, true) => Reliability::UnreliableSequenced,
+        };
+        let options = self.options(weights, unreliable);
         let at = self.below(BUSY_MS / 2);
         let every = match weights.steady {
             true => self.from(200, 800),
@@ -379,8 +395,23 @@ impl Draw {
         };
         let size = if unreliable { size.min(UNRELIABLE_MAX) } else { size };
         let times = times.min((BUSY_MS - at) / every).max(1) as u32;
-        let action = Action::Send(Sending { from, to, channel, size: size as usize });
+        let action =
+            Action::Send(Sending { from, to, channel: Channel::of(kind, number), size: size as usize, options });
         Step { at: Duration::from_millis(at), every: Duration::from_millis(every), times, action }
+    }
+
+    fn options(&mut self, weights: &Weights, unreliable: bool) -> SendOptions {
+        let mut options = SendOptions::default();
+        if self.happens(weights.classes, 4) {
+            options.class = if self.one_in(2) { Class::Urgent } else { Class::Bulk };
+        }
+        if self.happens(weights.keys, 6) {
+            options.replaces = Some(self.below(2) as u32);
+        }
+        if unreliable && self.happens(weights.deadlines, 4) {
+            options.deadline = Some(Duration::from_millis(self.below(300)));
+        }
+        options
     }
 
     fn faults(&mut self, weights: &Weights, scenario: &mut Scenario) {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{Allocation, Chance};
 use insta::assert_snapshot;
+use posse_core::Class;
 
 /// The error for a sound file with `lines` added to it.
 fn error(lines: &str) -> String {
@@ -262,11 +263,11 @@ fn negative_and_outsized_numbers_are_refused() {
     12 | size = "65KiB"
        |        ^^^^^^^
     "#);
-    assert_snapshot!(error("[[step]]\ndo = \"send\"\nfrom = \"alice\"\nto = \"bob\"\nchannel = 128"), @r#"
-    test.toml:12:11: step[0].channel: expected a whole number from 0 to 127, found 128
+    assert_snapshot!(error("[[step]]\ndo = \"send\"\nfrom = \"alice\"\nto = \"bob\"\nchannel = 64"), @r#"
+    test.toml:12:11: step[0].channel: expected a whole number from 0 to 63, found 64
        |
-    12 | channel = 128
-       |           ^^^
+    12 | channel = 64
+       |           ^^
     "#);
     assert_snapshot!(error("[client.carol]\nlink = { loss = \"120%\" }"), @r#"
     test.toml:9:17: client.carol.link.loss: expected a share from "0%" to "100%", such as "0.5%", found "120%"
@@ -497,9 +498,12 @@ every = "10ms"
 times = 5
 from = "zoe"
 to = "room"
+kind = "unreliable"
 channel = 3
-unreliable = true
 size = "1kB"
+class = "urgent"
+deadline = "20ms"
+replaces = 7
 
 [[step]]
 do = "create-group"
@@ -527,6 +531,7 @@ because = "only-inbound"
         to: Target::Group(GroupIndex(0)),
         channel: Channel::unreliable(3),
         size: 1000,
+        options: SendOptions::default().class(Class::Urgent).deadline(Duration::from_millis(20)).replaces(7),
     };
     assert_eq!(s.steps[0].action, Action::Send(sending));
     assert_eq!(
@@ -535,5 +540,5 @@ because = "only-inbound"
     );
     let pairs = Pairs::One(ClientIndex(1), ClientIndex(0));
     let expect = Expect::Relayed { pairs, because: Some(RelayReason::OnlyInbound) };
-    assert_eq!(s.expectations, [Expectation { line: 50, expect }]);
+    assert_eq!(s.expectations, [Expectation { line: 53, expect }]);
 }

@@ -4,14 +4,15 @@
 //! gets lost on the way.
 
 use super::parse::{
-    ALLOCATION, ANY, CUT_WAYS, DEFAULT_REORDER_BY, ENDS, FILTERING, INTERNET, MAPPING, REASONS, SERVER, WAYS,
+    ALLOCATION, ANY, CLASSES, CUT_WAYS, DEFAULT_REORDER_BY, ENDS, FILTERING, INTERNET, KINDS, MAPPING, REASONS, SERVER,
+    WAYS,
 };
 use super::{
     Action, BadScenario, ClientIndex, ClockJump, Expect, GroupIndex, Host, LinkOf, NatIndex, Network, PacketFate,
     Pairs, Scenario, Step, Ways,
 };
 use crate::{Bursts, Chance, Direction, Link, Mishap, Nat};
-use posse_core::{Channel, Duration};
+use posse_core::{Class, Duration, Reliability};
 use std::fmt::{Display, Write as _};
 use thiserror::Error;
 
@@ -190,13 +191,18 @@ impl Writer<'_> {
                 self.field("client", self.client(*client));
             }
             Action::Send(sending) => {
-                let Channel(number) = sending.channel;
+                let (kind, number, options) = (sending.channel.reliability(), sending.channel.index(), sending.options);
                 self.doing(step, "send");
                 self.field("from", self.host(sending.from));
                 self.field("to", quoted(self.scenario.target_name(sending.to)));
-                self.unless(number.is_multiple_of(128), "channel", number % 128);
-                self.unless(number < 128, "unreliable", true);
+                self.unless(kind == Reliability::ReliableOrdered, "kind", word(&KINDS, kind));
+                self.unless(number == 0, "channel", number);
                 self.field("size", sending.size);
+                self.unless(options.class == Class::Normal, "class", word(&CLASSES, options.class));
+                self.optional("deadline", options.deadline);
+                if let Some(key) = options.replaces {
+                    self.field("replaces", key);
+                }
             }
             Action::Cut { .. }
             | Action::CutDirect { .. }
@@ -503,7 +509,7 @@ mod tests {
     use super::*;
     use crate::scenario::{ClientSpec, Expectation, NatSpec, Sending, Target};
     use crate::{Allocation, Filtering, Mapping, Way};
-    use posse_core::RelayReason;
+    use posse_core::{Channel, RelayReason, SendOptions};
     use proptest::collection::vec;
     use proptest::option;
     use proptest::prelude::*;
@@ -595,8 +601,15 @@ mod tests {
             some_client().prop_map(|a| (Host::Client(a), Target::Host(Host::Server))),
             (some_client(), some_group()).prop_map(|(a, g)| (Host::Client(a), Target::Group(g))),
         ];
-        (ends, any::<u8>(), Sending::MIN_SIZE..=Sending::MAX_SIZE)
-            .prop_map(|((from, to), channel, size)| Sending { from, to, channel: Channel(channel), size })
+        let class = select(CLASSES.map(|(_, class)| class).to_vec());
+        let options = (class, option::of(durations()), option::of(any::<u32>()));
+        (ends, any::<u8>(), Sending::MIN_SIZE..=Sending::MAX_SIZE, options)
+            .prop_map(|((from, to), channel, size, (class, deadline, replaces))| {
+                let (channel, mut options) = (Channel(channel), SendOptions::default().class(class));
+                options.deadline = deadline.filter(|_| !channel.reliability().is_reliable());
+                options.replaces = replaces;
+                Sending { from, to, channel, size, options }
+            })
             .boxed()
     }
 

@@ -1,5 +1,6 @@
 //! Buffers of messages, used again and again.
 
+use super::super::Usage;
 use alloc::vec::Vec;
 
 /// Spare buffers kept. Enough for the messages of some game ticks; more would be memory that a quiet link sits on.
@@ -15,6 +16,11 @@ pub(super) struct Pool {
 }
 
 impl Pool {
+    /// Capacity of the spare buffers.
+    pub(super) fn usage(&self) -> Usage {
+        Usage { used: self.bytes, budget: SPARE_BYTES }
+    }
+
     /// An empty buffer.
     pub(super) fn take(&mut self) -> Vec<u8> {
         let buffer = self.spare.pop().unwrap_or_default();

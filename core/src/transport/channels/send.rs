@@ -1,48 +1,32 @@
 //! The sending half: messages that wait, are under way, or must be sent again, by scope.
 //!
-//! A reliable message knows three things about its bytes: up to where they were sent at all, which of those are to be
-//! sent again, which are acknowledged. Marking the same bytes lost twice, or acknowledged by two paths, changes nothing,
-//! so that copies on several paths need no book-keeping. Two classes, control before everything else; in each, what was
-//! lost goes before what is new. Unreliable messages take turns with new reliable ones, packet by packet.
+//! Control messages go before everything else, then class by class, as [`Turns`] say; in each class, what was lost goes
+//! before what is new. In a reliable scope messages are begun in the order of their numbers, which is what the receiver
+//! counts on when it charges for those it has not seen.
 
 use super::super::flow::{self, SendCredit};
-use super::super::ranges::Ranges;
 use super::super::space::{Carried, Piece, SentSpace};
-use super::super::{PathId, TransportConfig, TransportSendError};
+use super::super::{PathId, TransportConfig, TransportSendError, Usage};
+use super::MAX_SCOPES;
+use super::message::{Cut, Loose, MAX_SCOPE_LEN, OutMessage};
 use super::pool::Pool;
 use super::receive::MAX_CONTROL_BYTES;
-use crate::ids::{Channel, GroupId, Reliability};
-use crate::wire::buf::{Writer, varint_len};
-use crate::wire::frames::{self, FRAGMENT_UNIT, MessageHead, Scope, ScopeFrame};
+use super::turns::{CONTROL, FIRST, RANKS, Turns};
+use crate::command::SendOptions;
+use crate::ids::{Channel, GroupId};
+use crate::time::Instant;
+use crate::wire::buf::Writer;
+use crate::wire::frames::{self, Scope, ScopeFrame};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
-/// Room below which a message that would fit the next packet whole is not cut to fill this one.
-const WORTH_CUTTING: usize = 160;
-/// Longest name of a scope, bytes.
-const MAX_SCOPE_LEN: usize = 35;
 /// Spare message records kept, with their lists' memory.
 const SPARE: usize = 128;
-
-#[derive(Debug, Default)]
-struct OutMessage {
-    bytes: Vec<u8>,
-    /// Bytes below this were sent at least once.
-    sent: u64,
-    /// To be sent again.
-    again: Ranges,
-    acked: Ranges,
-    /// Stands in the queue of what is to be sent again.
-    queued_again: bool,
-    done: bool,
-}
-
-impl OutMessage {
-    /// What ranges run to: an empty message counts as one byte.
-    fn extent(&self) -> u64 {
-        (self.bytes.len() as u64).max(1)
-    }
-}
+/// Bytes around an unreliable message that goes whole into a packet of its own: its head with the longest numbers, its
+/// length, and the scope's name.
+pub(in crate::transport) const LOOSE_OVERHEAD: usize = 25 + 2 + MAX_SCOPE_LEN;
+/// Scopes whose next message does not fit what is left of a packet, until the class gives up on filling it.
+const MISFITS: usize = 3;
 
 #[derive(Debug)]
 struct OutScope {
@@ -51,37 +35,68 @@ struct OutScope {
     start: u64,
     /// Sequence number of the first message in `messages`.
     base: u64,
+    /// Reliable messages that are not acknowledged.
     messages: VecDeque<OutMessage>,
-    /// Next number of an unreliable scope, which keeps no messages here.
+    /// The first of them that was not sent completely.
+    unsent: u64,
+    /// Unreliable messages that were not sent completely.
+    loose: VecDeque<Loose>,
+    /// Next number of an unreliable scope.
     next_loose: u64,
+    /// Keys of messages that were not sent completely, ascending, and their numbers.
+    keys: Vec<(u32, u64)>,
     /// A packet with the name was acknowledged.
     known: bool,
     /// A packet with the name was sent.
     told: bool,
     /// The last packet that has the name in it.
     told_in: Option<(PathId, u64)>,
-    charged: u64,
+    credit: SendCredit,
+    /// Bytes of reliable messages, their overhead included.
+    queued: usize,
+}
+
+impl OutScope {
+    fn message(&self, seq: u64) -> Option<&OutMessage> {
+        self.messages.get(usize::try_from(seq.checked_sub(self.base)?).ok()?)
+    }
+
+    fn message_mut(&mut self, seq: u64) -> Option<&mut OutMessage> {
+        self.messages.get_mut(usize::try_from(seq.checked_sub(self.base)?).ok()?)
+    }
+
+    fn name(&self) -> ScopeFrame {
+        ScopeFrame { id: self.id, scope: self.scope, start: self.start }
+    }
+
+    /// Bytes that the name takes in this packet: none once the peer knows it, or the packet has it.
+    fn overhead(&self, packet: &Packet<'_, '_>) -> usize {
+        let here = self.told_in == Some((packet.path, packet.pn));
+        if self.known || here { 0 } else { frames::scope_len(&self.name()) }
+    }
+
+    /// Writes the name if this packet needs it. It rides in every packet until one of them is acknowledged.
+    fn tell(&mut self, packet: &mut Packet<'_, '_>) -> Option<()> {
+        if self.overhead(packet) > 0 {
+            frames::write_scope(packet.w, &self.name()).ok()?;
+            packet.sent.carry(Carried::Scope(self.id));
+            self.told = true;
+            self.told_in = Some((packet.path, packet.pn));
+        }
+        Some(())
+    }
+
+    /// The message of that key is sent completely.
+    fn forget_key(&mut self, key: Option<u32>, seq: u64) {
+        let place = key.and_then(|key| self.keys.binary_search(&(key, seq)).ok());
+        place.map(|at| self.keys.remove(at));
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Name {
     scope: u64,
     seq: u64,
-}
-
-/// Messages of one class.
-#[derive(Debug, Default)]
-struct Class {
-    again: VecDeque<Name>,
-    fresh: VecDeque<Name>,
-}
-
-#[derive(Debug)]
-struct Loose {
-    scope: u64,
-    seq: u64,
-    sent: u64,
-    bytes: Vec<u8>,
 }
 
 /// What a scope's end must still do: be sent, then be acknowledged.
@@ -102,6 +117,17 @@ pub(in crate::transport) struct Packet<'a, 'b> {
     pub(in crate::transport) sent: &'a mut SentSpace,
 }
 
+/// Messages that were dropped before they were sent, by cause.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::transport) struct Dropped {
+    /// For want of room.
+    pub(in crate::transport) overflowed: u64,
+    /// Their deadline was over.
+    pub(in crate::transport) expired: u64,
+    /// A newer one of the same key took their place.
+    pub(in crate::transport) superseded: u64,
+}
+
 /// See the module's text.
 #[derive(Debug)]
 pub(in crate::transport) struct Outgoing {
@@ -109,22 +135,29 @@ pub(in crate::transport) struct Outgoing {
     scopes: Vec<OutScope>,
     names: BTreeMap<Scope, u64>,
     next_id: u64,
-    control: Class,
-    data: Class,
-    loose: VecDeque<Loose>,
+    turns: Turns,
+    /// What is to be sent again, by rank.
+    again: [VecDeque<Name>; RANKS],
+    loose: usize,
     loose_bytes: usize,
+    /// Of unreliable messages so far.
+    order: u64,
     ending: Vec<Ending>,
-    loose_turn: bool,
-    pub(in crate::transport) credit: SendCredit,
+    credit: SendCredit,
     queued: usize,
     control_queued: usize,
-    /// Room that the last refused send wanted.
-    wanted: Option<usize>,
-    /// Unreliable messages dropped for want of room.
-    pub(in crate::transport) overflowed: u64,
+    /// Where sends were refused for want of room, and how long the messages were.
+    wanted: Vec<(Scope, usize)>,
+    pub(in crate::transport) dropped: Dropped,
     pool: Pool,
     spare: Vec<OutMessage>,
     max_message: usize,
+    /// The longest reliable message that the peer takes, as far as it said.
+    peer_max: u64,
+    /// It said so, or would have by now.
+    peer_max_known: bool,
+    /// The peer knows the longest that this end takes.
+    pub(in crate::transport) max_message_told: bool,
     max_unreliable: usize,
     send_buffer: usize,
     loose_limit: (usize, usize),
@@ -136,20 +169,23 @@ impl Outgoing {
             scopes: Vec::new(),
             names: BTreeMap::new(),
             next_id: 0,
-            control: Class::default(),
-            data: Class::default(),
-            loose: VecDeque::new(),
+            turns: Turns::default(),
+            again: Default::default(),
+            loose: 0,
             loose_bytes: 0,
+            order: 0,
             ending: Vec::new(),
-            loose_turn: false,
-            credit: SendCredit::new(),
+            credit: SendCredit::new(flow::INITIAL_CREDIT),
             queued: 0,
             control_queued: 0,
-            wanted: None,
-            overflowed: 0,
+            wanted: Vec::new(),
+            dropped: Dropped::default(),
             pool: Pool::default(),
             spare: Vec::new(),
             max_message: config.max_message,
+            peer_max: flow::LEAST_MAX_MESSAGE,
+            peer_max_known: false,
+            max_message_told: config.max_message as u64 <= flow::LEAST_MAX_MESSAGE,
             max_unreliable: config.max_unreliable,
             send_buffer: config.send_buffer,
             loose_limit: (config.unreliable_messages, config.unreliable_bytes),
@@ -159,31 +195,86 @@ impl Outgoing {
     // The application's side
 
     pub(in crate::transport) fn room(&self) -> usize {
-        self.send_buffer.saturating_sub(self.queued).saturating_sub(flow::MESSAGE_OVERHEAD as usize)
+        self.link_buffer().saturating_sub(self.queued).saturating_sub(flow::MESSAGE_OVERHEAD as usize)
     }
 
-    /// Whether [`Self::send`] would take a message of that length on this channel of a peer or a group.
-    pub(in crate::transport) fn check_room(&mut self, channel: Channel, len: usize) -> Result<(), TransportSendError> {
-        let reliable = channel.reliability() == Reliability::ReliableOrdered;
-        let max = if reliable { self.max_message } else { self.max_unreliable };
+    /// What all scopes may queue together.
+    fn link_buffer(&self) -> usize {
+        self.send_buffer.saturating_add(self.send_buffer / 4)
+    }
+
+    /// Whether [`Self::send`] would take a message of that length in this scope. An unreliable one is taken whenever it may
+    /// be that long.
+    pub(in crate::transport) fn check_room(&mut self, scope: Scope, len: usize) -> Result<(), TransportSendError> {
+        let reliable = scope.is_reliable();
+        let max = self.max_len(reliable);
         if len > max {
             return Err(TransportSendError::TooLarge { max });
         }
-        if reliable && len > self.room() {
-            self.wanted = Some(len);
+        if reliable && !self.names.contains_key(&scope) && !self.has_free_scope() {
+            return Err(TransportSendError::TooManyScopes);
+        }
+        if scope == Scope::Control {
+            if self.control_queued + len + flow::MESSAGE_OVERHEAD as usize > MAX_CONTROL_BYTES as usize {
+                return Err(TransportSendError::Full);
+            }
+        } else if reliable && !self.fits(scope, len) {
+            match self.wanted.iter_mut().find(|(wanting, _)| *wanting == scope) {
+                Some((_, wanted)) => *wanted = len,
+                None => self.wanted.push((scope, len)),
+            }
             return Err(TransportSendError::Full);
         }
         Ok(())
     }
 
+    /// The longest message. What the peer takes is not known before its first word.
+    fn max_len(&self, reliable: bool) -> usize {
+        match (reliable, self.peer_max_known) {
+            (true, true) => self.max_message.min(usize::try_from(self.peer_max).unwrap_or(usize::MAX)),
+            (true, false) => self.max_message,
+            (false, _) => self.max_unreliable,
+        }
+    }
+
+    /// Whether there is room in the scope and on the link, and the peer is known to take it.
+    fn fits(&self, scope: Scope, len: usize) -> bool {
+        let queued = self.names.get(&scope).and_then(|id| self.find(*id)).and_then(|at| self.scopes.get(at));
+        let cost = len.saturating_add(flow::MESSAGE_OVERHEAD as usize);
+        let known = self.peer_max_known || len as u64 <= self.peer_max;
+        known && len <= self.room() && queued.map_or(0, |s| s.queued).saturating_add(cost) <= self.send_buffer
+    }
+
+    /// A channel on which a send was refused and would be taken, or refused for another reason, now.
+    pub(in crate::transport) fn writable(&mut self) -> Option<Channel> {
+        let fits = |(scope, len): &(Scope, usize)| *len > self.max_len(true) || self.fits(*scope, *len);
+        let at = self.wanted.iter().position(fits)?;
+        self.wanted.swap_remove(at).0.channel()
+    }
+
+    /// A channel on which a send was refused, whether or not there is room.
+    pub(in crate::transport) fn waited_for(&mut self) -> Option<Channel> {
+        self.wanted.pop().and_then(|(scope, _)| scope.channel())
+    }
+
+    /// The peer takes messages of that length.
+    pub(in crate::transport) fn on_max_message(&mut self, bytes: u64) {
+        self.peer_max = self.peer_max.max(bytes);
+        for out in &mut self.scopes {
+            if out.credit.raise(flow::initial_scope_credit(self.peer_max)) {
+                self.turns.unblock(out.id);
+            }
+        }
+    }
+
+    /// The peer has spoken: if it took longer messages than every end does, it would have said so.
+    pub(in crate::transport) fn on_word(&mut self) {
+        self.peer_max_known = true;
+    }
+
     /// Whether every reliable message was acknowledged.
     pub(in crate::transport) fn is_empty(&self) -> bool {
         self.queued == 0 && self.control_queued == 0
-    }
-
-    pub(in crate::transport) fn writable(&mut self) -> bool {
-        let room = self.room();
-        self.wanted.take_if(|wanted| *wanted <= room).is_some()
     }
 
     /// The number that [`Self::send`] must be given next; `None` if any.
@@ -192,99 +283,143 @@ impl Outgoing {
         self.scopes.get(at).map(|s| s.next_loose.max(s.base + s.messages.len() as u64))
     }
 
+    /// Queues a message. Says how many older unreliable ones made way for it.
     pub(in crate::transport) fn send(
         &mut self,
+        now: Instant,
         scope: Scope,
         seq: u64,
         bytes: &[u8],
-    ) -> Result<(), TransportSendError> {
+        options: &SendOptions,
+    ) -> Result<u64, TransportSendError> {
         let reliable = scope.is_reliable();
-        let max = if reliable { self.max_message } else { self.max_unreliable };
-        if bytes.len() > max {
-            return Err(TransportSendError::TooLarge { max });
+        if reliable && options.deadline.is_some() {
+            return Err(TransportSendError::ReliableDeadline);
         }
-        if !reliable {
-            self.push_loose(scope, seq, bytes);
-            return Ok(());
-        }
-        if self.next_seq(scope).is_some_and(|next| next != seq) {
+        self.check_room(scope, bytes.len())?;
+        if reliable && self.next_seq(scope).is_some_and(|next| next != seq) {
             return Err(TransportSendError::Sequence);
         }
-        if scope == Scope::Control {
-            if self.control_queued + bytes.len() + flow::MESSAGE_OVERHEAD as usize > MAX_CONTROL_BYTES as usize {
-                return Err(TransportSendError::Full);
-            }
-        } else if bytes.len() > self.room() {
-            self.wanted = Some(bytes.len());
-            return Err(TransportSendError::Full);
+        let at = self.enter(scope, seq)?;
+        if let Some(key) = options.replaces {
+            self.supersede(at, key);
         }
-        let at = self.enter(scope, seq);
-        let mut message = self.spare.pop().unwrap_or_default();
-        message.bytes = self.pool.copy(bytes);
-        let Some(out) = self.scopes.get_mut(at) else { return Ok(()) };
-        out.messages.push_back(message);
-        let name = Name { scope: out.id, seq };
-        *self.queued_of(scope) += bytes.len() + flow::MESSAGE_OVERHEAD as usize;
-        self.class(scope).fresh.push_back(name);
-        Ok(())
+        let rank = if scope == Scope::Control { CONTROL } else { FIRST + options.class as usize };
+        let Some(out) = self.scopes.get_mut(at) else { return Ok(0) };
+        let (id, key) = (out.id, options.replaces);
+        if let Some(key) = key
+            && let Err(place) = out.keys.binary_search(&(key, seq))
+        {
+            out.keys.insert(place, (key, seq));
+        }
+        if reliable {
+            let mut message = self.spare.pop().unwrap_or_default();
+            (message.rank, message.key) = (rank, key);
+            message.bytes = self.pool.copy(bytes);
+            out.messages.push_back(message);
+            let cost = bytes.len() + flow::MESSAGE_OVERHEAD as usize;
+            out.queued += cost;
+            *self.queued_of(scope) += cost;
+        } else {
+            out.next_loose = seq.saturating_add(1);
+            let (order, until) = (self.order, options.deadline.map(|within| now + within));
+            self.order += 1;
+            let bytes = self.pool.copy(bytes);
+            self.loose += 1;
+            self.loose_bytes += bytes.len();
+            out.loose.push_back(Loose { seq, order, rank, key, until, sent: 0, bytes });
+        }
+        self.turns.wait(id, rank);
+        self.turns.unblock(id);
+        let before = self.dropped.overflowed;
+        while self.loose > self.loose_limit.0 || self.loose_bytes > self.loose_limit.1 {
+            self.drop_least();
+        }
+        self.settle(now);
+        Ok(self.dropped.overflowed - before)
     }
 
-    fn push_loose(&mut self, scope: Scope, seq: u64, bytes: &[u8]) {
-        let at = self.enter(scope, seq);
+    /// Drops the oldest unreliable message of the least urgent scope.
+    fn drop_least(&mut self) {
+        let fronts = self.scopes.iter().enumerate().filter_map(|(at, s)| Some((at, s.id, s.loose.front()?.order)));
+        let least = fronts.max_by_key(|&(_, id, order)| (self.turns.rank(id), core::cmp::Reverse(order)));
+        match least {
+            Some((at, ..)) => self.drop_loose(at, 0),
+            None => (self.loose, self.loose_bytes) = (0, 0),
+        }
+        self.dropped.overflowed += 1;
+    }
+
+    /// An unreliable message has been sent completely, or must not be.
+    fn drop_loose(&mut self, at: usize, place: usize) {
         let Some(out) = self.scopes.get_mut(at) else { return };
-        out.next_loose = seq.saturating_add(1);
-        let message = Loose { scope: out.id, seq, sent: 0, bytes: self.pool.copy(bytes) };
-        self.loose_bytes += bytes.len();
-        self.loose.push_back(message);
-        while self.loose.len() > self.loose_limit.0 || self.loose_bytes > self.loose_limit.1 {
-            self.overflowed += 1;
-            self.drop_loose();
-        }
+        let Some(message) = out.loose.remove(place) else { return };
+        out.forget_key(message.key, message.seq);
+        self.turns.done(out.id, message.rank);
+        self.loose = self.loose.saturating_sub(1);
+        self.loose_bytes = self.loose_bytes.saturating_sub(message.bytes.len());
+        self.pool.give(message.bytes);
     }
 
-    fn drop_loose(&mut self) {
-        if let Some(oldest) = self.loose.pop_front() {
-            self.loose_bytes = self.loose_bytes.saturating_sub(oldest.bytes.len());
-            self.pool.give(oldest.bytes);
+    /// What has that key and was not sent completely will not be.
+    fn supersede(&mut self, at: usize, key: u32) {
+        let Some(out) = self.scopes.get_mut(at) else { return };
+        let place = out.keys.partition_point(|k| k.0 < key);
+        let Some(&(_, seq)) = out.keys.get(place).filter(|k| k.0 == key) else { return };
+        self.dropped.superseded += 1;
+        if !out.scope.is_reliable() {
+            if let Ok(place) = out.loose.binary_search_by_key(&seq, |m| m.seq) {
+                self.drop_loose(at, place);
+            }
+            return;
+        }
+        out.keys.remove(place);
+        if let Some(message) = out.message_mut(seq) {
+            let bytes = message.skip();
+            out.queued = out.queued.saturating_sub(bytes.len());
+            self.queued = self.queued.saturating_sub(bytes.len());
+            self.pool.give(bytes);
         }
     }
 
     /// Drops everything that is queued or under way for the group, and tells the peer that it comes to an end.
     pub(in crate::transport) fn close_group(&mut self, group: GroupId) {
-        let is_over = |scope: &Scope| scope.group().is_some_and(|(g, _)| g == group);
         let mut at = 0;
         while let Some(out) = self.scopes.get(at) {
-            if !is_over(&out.scope) {
+            if out.scope.group().is_none_or(|(g, _)| g != group) {
                 at += 1;
                 continue;
             }
             let out = self.scopes.remove(at);
             self.names.remove(&out.scope);
+            self.turns.forget(out.id);
+            self.wanted.retain(|(scope, _)| *scope != out.scope);
+            self.again.iter_mut().for_each(|queue| queue.retain(|name| name.scope != out.id));
             for message in out.messages {
                 self.recycle(out.scope, message);
             }
+            self.loose = self.loose.saturating_sub(out.loose.len());
+            for message in out.loose {
+                self.loose_bytes = self.loose_bytes.saturating_sub(message.bytes.len());
+                self.pool.give(message.bytes);
+            }
             if out.told {
-                self.ending.push(Ending { id: out.id, charged: out.charged, pending: true });
+                self.ending.push(Ending { id: out.id, charged: out.credit.charged(), pending: true });
             }
-            for queue in [&mut self.data.again, &mut self.data.fresh] {
-                queue.retain(|name| name.scope != out.id);
-            }
-            let (loose_bytes, pool) = (&mut self.loose_bytes, &mut self.pool);
-            self.loose.retain_mut(|message| {
-                let stays = message.scope != out.id;
-                if !stays {
-                    *loose_bytes = loose_bytes.saturating_sub(message.bytes.len());
-                    pool.give(core::mem::take(&mut message.bytes));
-                }
-                stays
-            });
         }
     }
 
+    fn has_free_scope(&self) -> bool {
+        self.scopes.len() + self.ending.len() < MAX_SCOPES
+    }
+
     /// Where the scope stands, entered if it is new.
-    fn enter(&mut self, scope: Scope, seq: u64) -> usize {
+    fn enter(&mut self, scope: Scope, seq: u64) -> Result<usize, TransportSendError> {
         if let Some(at) = self.names.get(&scope).and_then(|&id| self.find(id)) {
-            return at;
+            return Ok(at);
+        }
+        if !self.has_free_scope() {
+            return Err(TransportSendError::TooManyScopes);
         }
         let id = self.next_id;
         self.next_id += 1;
@@ -295,13 +430,17 @@ impl Outgoing {
             start: seq,
             base: seq,
             messages: VecDeque::new(),
+            unsent: seq,
+            loose: VecDeque::new(),
             next_loose: 0,
+            keys: Vec::new(),
             known: false,
             told: false,
             told_in: None,
-            charged: 0,
+            credit: SendCredit::new(flow::initial_scope_credit(self.peer_max)),
+            queued: 0,
         });
-        self.scopes.len() - 1
+        Ok(self.scopes.len() - 1)
     }
 
     fn find(&self, id: u64) -> Option<usize> {
@@ -310,33 +449,48 @@ impl Outgoing {
 
     fn message(&mut self, scope: u64, seq: u64) -> Option<&mut OutMessage> {
         let at = self.find(scope)?;
-        let out = self.scopes.get_mut(at)?;
-        let place = usize::try_from(seq.checked_sub(out.base)?).ok()?;
-        out.messages.get_mut(place).filter(|m| !m.done)
-    }
-
-    fn class(&mut self, scope: Scope) -> &mut Class {
-        if scope == Scope::Control { &mut self.control } else { &mut self.data }
+        self.scopes.get_mut(at)?.message_mut(seq).filter(|m| !m.done)
     }
 
     fn queued_of(&mut self, scope: Scope) -> &mut usize {
         if scope == Scope::Control { &mut self.control_queued } else { &mut self.queued }
     }
 
+    /// Messages and what they cost beside their bytes, and the most they may.
+    pub(in crate::transport) fn usage(&self) -> Usage {
+        let overhead = flow::MESSAGE_OVERHEAD as usize;
+        let loose = self.loose_bytes + self.loose * overhead;
+        let most = self.loose_limit.1.saturating_add(self.loose_limit.0.saturating_mul(overhead));
+        let reliable = self.link_buffer().saturating_add(MAX_CONTROL_BYTES as usize);
+        Usage { used: self.queued + self.control_queued + loose, budget: reliable.saturating_add(most) }
+    }
+
+    /// Bytes of spare buffers.
+    pub(in crate::transport) fn spare(&self) -> Usage {
+        self.pool.usage()
+    }
+
+    /// Gives spare memory back; that of the queues, too, if nothing waits or is under way.
+    pub(in crate::transport) fn release_spare(&mut self) {
+        self.pool = Pool::default();
+        self.spare = Vec::new();
+        if self.queued + self.control_queued + self.loose > 0 {
+            return;
+        }
+        self.again = Default::default();
+        self.wanted.shrink_to_fit();
+        for out in &mut self.scopes {
+            (out.messages, out.loose, out.keys) = (VecDeque::new(), VecDeque::new(), Vec::new());
+        }
+    }
+
     // What became of packets
 
     pub(in crate::transport) fn on_acked(&mut self, piece: Piece) {
         let Some(message) = self.message(piece.scope, piece.seq) else { return };
-        let extent = message.extent();
-        if (piece.start, piece.end) != (0, extent) {
-            message.acked.insert(piece.start, piece.end);
-            message.again.remove(piece.start, piece.end);
-            if message.acked.first() != Some((0, extent)) {
-                return;
-            }
+        if !message.on_acked(piece.start, piece.end) {
+            return;
         }
-        message.done = true;
-        message.again.clear();
         let Some(at) = self.find(piece.scope) else { return };
         while let Some(out) = self.scopes.get_mut(at) {
             let scope = out.scope;
@@ -345,6 +499,7 @@ impl Outgoing {
             }
             let Some(message) = out.messages.pop_front() else { break };
             out.base += 1;
+            out.queued = out.queued.saturating_sub(message.bytes.len() + flow::MESSAGE_OVERHEAD as usize);
             self.recycle(scope, message);
         }
     }
@@ -354,10 +509,7 @@ impl Outgoing {
         *queued = queued.saturating_sub(message.bytes.len() + flow::MESSAGE_OVERHEAD as usize);
         self.pool.give(core::mem::take(&mut message.bytes));
         if self.spare.len() < SPARE {
-            message.again.clear();
-            message.acked.clear();
-            message.sent = 0;
-            (message.queued_again, message.done) = (false, false);
+            message.reset();
             self.spare.push(message);
         }
     }
@@ -365,16 +517,10 @@ impl Outgoing {
     /// The bytes are to be sent again, as far as they are not acknowledged.
     pub(in crate::transport) fn on_lost(&mut self, piece: Piece) {
         let Some(message) = self.message(piece.scope, piece.seq) else { return };
-        let (mut from, mut queue) = (piece.start, false);
-        while let Some((start, end)) = message.acked.first_gap(from, piece.end) {
-            message.again.insert(start, end);
-            (from, queue) = (end, true);
-        }
-        if queue && !core::mem::replace(&mut message.queued_again, true) {
-            let name = Name { scope: piece.scope, seq: piece.seq };
-            let scope = self.find(piece.scope).and_then(|at| self.scopes.get(at)).map(|s| s.scope);
-            if let Some(scope) = scope {
-                self.class(scope).again.push_back(name);
+        if message.on_lost(piece.start, piece.end) {
+            let (rank, name) = (message.rank, Name { scope: piece.scope, seq: piece.seq });
+            if let Some(queue) = self.again.get_mut(rank) {
+                queue.push_back(name);
             }
         }
     }
@@ -393,9 +539,24 @@ impl Outgoing {
         self.ending.iter_mut().filter(|ending| ending.id == id).for_each(|ending| ending.pending = true);
     }
 
+    /// The peer grants credit, in all.
+    pub(in crate::transport) fn on_credit(&mut self, limit: u64) {
+        if self.credit.raise(limit) {
+            self.turns.unblock_all();
+        }
+    }
+
+    /// The peer grants credit in a scope, in all.
+    pub(in crate::transport) fn on_scope_credit(&mut self, id: u64, limit: u64) {
+        let out = self.find(id).and_then(|at| self.scopes.get_mut(at));
+        if out.is_some_and(|out| out.credit.raise(limit)) {
+            self.turns.unblock(id);
+        }
+    }
+
     /// The first of these bytes that still wait for an acknowledgement.
     pub(in crate::transport) fn open_part(&mut self, piece: Piece) -> Option<Piece> {
-        let (start, end) = self.message(piece.scope, piece.seq)?.acked.first_gap(piece.start, piece.end)?;
+        let (start, end) = self.message(piece.scope, piece.seq)?.open_part(piece.start, piece.end)?;
         Some(Piece { start, end, ..piece })
     }
 
@@ -410,50 +571,86 @@ impl Outgoing {
 
     // Writing packets
 
-    /// Whether there is anything to send now, credit allowing. [`Self::settle`] keeps the heads of the queues live.
-    pub(in crate::transport) fn has_data(&self) -> bool {
-        let queues = [&self.control.again, &self.control.fresh, &self.data.again];
-        queues.iter().any(|q| !q.is_empty())
-            || !self.loose.is_empty()
+    /// Whether there is anything to send at `now`, credit allowing. [`Self::settle`] keeps the queues' heads live.
+    pub(in crate::transport) fn has_data(&self, now: Instant) -> bool {
+        self.again.iter().any(|queue| !queue.is_empty())
             || self.ending.iter().any(|e| e.pending)
-            || self.data.fresh.front().is_some_and(|name| self.affords(*name))
+            || self.turns.waiting().any(|id| self.is_sendable(id, now))
     }
 
-    fn affords(&self, name: Name) -> bool {
-        let out = self.find(name.scope).and_then(|at| self.scopes.get(at));
-        let message = out.and_then(|o| o.messages.get(usize::try_from(name.seq.checked_sub(o.base)?).ok()?));
-        message.is_some_and(|m| m.sent > 0 || self.credit.affords(flow::cost(m.bytes.len() as u64)))
-    }
-
-    /// Takes from the queues' heads what became settled in the meantime.
-    pub(in crate::transport) fn settle(&mut self) {
-        for control in [true, false] {
-            loop {
-                let class = if control { &self.control } else { &self.data };
-                let Some(&name) = class.again.front() else { break };
-                match self.message(name.scope, name.seq) {
-                    Some(message) if !message.again.is_empty() => break,
-                    Some(message) => message.queued_again = false,
-                    None => {}
-                }
-                let class = if control { &mut self.control } else { &mut self.data };
-                class.again.pop_front();
-            }
+    fn is_sendable(&self, id: u64, now: Instant) -> bool {
+        let Some(out) = self.find(id).and_then(|at| self.scopes.get(at)) else { return false };
+        match out.message(out.unsent) {
+            Some(message) if out.scope.is_reliable() => self.affords(out, message, self.turns.rank(id)),
+            _ => out.loose.iter().any(|m| !m.is_stale(now)),
         }
+    }
+
+    /// Whether the message was begun, or credit lets it.
+    fn affords(&self, out: &OutScope, message: &OutMessage, rank: Option<usize>) -> bool {
+        let cost = flow::cost(message.bytes.len() as u64);
+        // The first class finds some credit left whatever the others have begun.
+        let reserve = if rank == Some(FIRST) { 0 } else { flow::RESERVE };
+        let affords = || self.credit.affords(cost + reserve) && out.credit.affords(cost);
+        message.charged || out.scope == Scope::Control || affords()
+    }
+
+    /// Takes from the queues' heads what became settled or stale, and what waits for credit.
+    pub(in crate::transport) fn settle(&mut self, now: Instant) {
+        for rank in 0..RANKS {
+            self.settle_again(rank);
+            while let Some(id) = self.turns.turn(rank, 0)
+                && !self.prepare(id, now)
+            {}
+        }
+    }
+
+    fn settle_again(&mut self, rank: usize) {
+        while let Some(&name) = self.again.get(rank).and_then(VecDeque::front) {
+            match self.message(name.scope, name.seq) {
+                Some(message) if !message.again.is_empty() => return,
+                Some(message) => message.queued_again = false,
+                None => {}
+            }
+            self.again.get_mut(rank).map(VecDeque::pop_front);
+        }
+    }
+
+    /// Drops what is stale at the scope's head, and takes the scope out of its turn if it may not send. True if it may.
+    fn prepare(&mut self, id: u64, now: Instant) -> bool {
+        let Some(at) = self.find(id) else {
+            self.turns.forget(id);
+            return false;
+        };
+        while self.scopes.get(at).and_then(|out| out.loose.front()).is_some_and(|m| m.is_stale(now)) {
+            self.drop_loose(at, 0);
+            self.dropped.expired += 1;
+        }
+        let sendable = self.is_sendable(id, now);
+        if !sendable {
+            self.turns.block(id);
+        }
+        sendable
     }
 
     /// Writes what is to be written, as far as it fits.
-    pub(in crate::transport) fn write(&mut self, packet: &mut Packet<'_, '_>, mut wrote: impl FnMut(Piece)) {
+    pub(in crate::transport) fn write(
+        &mut self,
+        now: Instant,
+        packet: &mut Packet<'_, '_>,
+        mut wrote: impl FnMut(Piece),
+    ) {
         self.write_ends(packet);
-        self.write_class(packet, true, true, &mut wrote);
-        self.write_class(packet, true, false, &mut wrote);
-        self.write_class(packet, false, true, &mut wrote);
-        self.loose_turn = !self.loose_turn;
-        if self.loose_turn {
-            self.write_loose(packet);
+        self.write_again(packet, CONTROL, &mut wrote);
+        self.write_fresh(now, packet, CONTROL, &mut wrote);
+        let again = &self.again;
+        for rank in self.turns.order(|rank| again.get(rank).is_some_and(|queue| !queue.is_empty())) {
+            let before = packet.w.len();
+            self.write_again(packet, rank, &mut wrote);
+            self.write_fresh(now, packet, rank, &mut wrote);
+            self.turns.pay(rank, packet.w.len() - before);
         }
-        self.write_class(packet, false, false, &mut wrote);
-        self.write_loose(packet);
+        self.settle(now);
     }
 
     fn write_ends(&mut self, packet: &mut Packet<'_, '_>) {
@@ -466,143 +663,108 @@ impl Outgoing {
         }
     }
 
-    fn write_class(&mut self, packet: &mut Packet<'_, '_>, control: bool, again: bool, wrote: &mut impl FnMut(Piece)) {
+    fn write_again(&mut self, packet: &mut Packet<'_, '_>, rank: usize, wrote: &mut impl FnMut(Piece)) {
         loop {
-            self.settle();
-            let class = if control { &self.control } else { &self.data };
-            let queue = if again { &class.again } else { &class.fresh };
-            let Some(&name) = queue.front() else { return };
-            if !control && !again && !self.affords(name) {
-                return;
-            }
-            let Some(message) = self.message(name.scope, name.seq) else { return };
-            let (start, end) = match message.again.first() {
-                Some(range) if again => range,
-                _ => (message.sent, message.extent()),
-            };
-            let Some(piece) = self.write_piece(packet, Piece { scope: name.scope, seq: name.seq, start, end }) else {
-                return;
-            };
-            let Some(message) = self.message(name.scope, name.seq) else { return };
-            if again {
+            self.settle_again(rank);
+            let Some(&Name { scope, seq }) = self.again.get(rank).and_then(VecDeque::front) else { return };
+            let Some((start, end)) = self.message(scope, seq).and_then(|m| m.again.first()) else { return };
+            let Some(piece) = self.write_piece(packet, Piece { scope, seq, start, end }) else { return };
+            if let Some(message) = self.message(scope, seq) {
                 message.again.remove(piece.start, piece.end);
-            } else {
-                let first = core::mem::replace(&mut message.sent, piece.end) == 0;
-                let (cost, all_sent) = (flow::cost(message.bytes.len() as u64), piece.end == message.extent());
-                if all_sent {
-                    let class = if control { &mut self.control } else { &mut self.data };
-                    class.fresh.pop_front();
-                }
-                if first && !control {
-                    self.credit.charge(cost);
-                    if let Some(out) = self.find(name.scope).and_then(|at| self.scopes.get_mut(at)) {
-                        out.charged += cost;
-                    }
-                }
             }
             wrote(piece);
         }
+    }
+
+    /// Writes new messages of a class. A scope whose next message does not fit what is left lets another fill it.
+    fn write_fresh(&mut self, now: Instant, packet: &mut Packet<'_, '_>, rank: usize, wrote: &mut impl FnMut(Piece)) {
+        let mut misfits = 0;
+        while misfits <= MISFITS
+            && let Some(id) = self.turns.turn(rank, misfits)
+        {
+            if !self.prepare(id, now) {
+                continue;
+            }
+            let before = packet.w.len();
+            let Some(at) = self.find(id) else { return };
+            let reliable = self.scopes.get(at).is_some_and(|out| out.scope.is_reliable());
+            let written = if reliable { self.write_new(packet, at, wrote) } else { self.write_loose(packet, at) };
+            match written {
+                Some(()) => self.turns.spend(id, packet.w.len() - before),
+                None => misfits += 1,
+            }
+        }
+    }
+
+    fn write_new(&mut self, packet: &mut Packet<'_, '_>, at: usize, wrote: &mut impl FnMut(Piece)) -> Option<()> {
+        let out = self.scopes.get(at)?;
+        let (scope, seq) = (out.id, out.unsent);
+        let (start, end) = out.message(seq)?.unsent();
+        let piece = self.write_piece(packet, Piece { scope, seq, start, end })?;
+        let out = self.scopes.get_mut(at)?;
+        let message = out.message_mut(seq)?;
+        message.sent = piece.end;
+        let (cost, rank, key) = (flow::cost(message.bytes.len() as u64), message.rank, message.key);
+        let (begins, ends) = (!core::mem::replace(&mut message.charged, true), message.is_sent());
+        if begins && out.scope != Scope::Control {
+            self.credit.charge(cost);
+            out.credit.charge(cost);
+        }
+        if ends {
+            out.unsent += 1;
+            out.forget_key(key, seq);
+            self.turns.done(scope, rank);
+        }
+        wrote(piece);
+        Some(())
     }
 
     /// Writes as much of the piece as fits, from its start; says what was written.
     pub(in crate::transport) fn write_piece(&mut self, packet: &mut Packet<'_, '_>, piece: Piece) -> Option<Piece> {
         let at = self.find(piece.scope)?;
         let out = self.scopes.get_mut(at)?;
-        let message = out.messages.get(usize::try_from(piece.seq.checked_sub(out.base)?).ok()?)?;
-        let (start, end) = (piece.start, piece.end.min(message.bytes.len() as u64));
-        let bytes = message.bytes.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)?;
-        let whole = bytes.len() == message.bytes.len();
-        let cut = Cut { scope: out.id, seq: piece.seq, reliable: true, start, total: message.bytes.len() as u64 };
-        let told_len = scope_overhead(out, packet);
-        let len = cut.fit(bytes, packet.w.room().checked_sub(told_len)?, packet.payload)?;
-        tell_scope(out, packet)?;
-        let message = out.messages.get(usize::try_from(piece.seq.checked_sub(out.base)?).ok()?)?;
-        let bytes = message.bytes.get(usize::try_from(start).ok()?..)?.get(..len)?;
+        let message = out.message(piece.seq)?;
+        let room = packet.w.room().checked_sub(out.overhead(packet))?;
+        if let Some(total) = message.skipped {
+            if frames::skip_len(piece.scope, piece.seq, total) > room {
+                return None;
+            }
+            out.tell(packet)?;
+            frames::write_skip(packet.w, piece.scope, piece.seq, total).ok()?;
+            packet.sent.carry(Carried::Bytes(piece));
+            return Some(piece);
+        }
+        let total = message.bytes.len() as u64;
+        let from = usize::try_from(piece.start).ok()?;
+        let bytes = message.bytes.get(from..usize::try_from(piece.end.min(total)).ok()?)?;
+        let whole = bytes.len() as u64 == total;
+        let cut = Cut::of(piece, total);
+        let len = cut.fit(bytes, room, packet.payload)?;
+        out.tell(packet)?;
+        let bytes = out.message(piece.seq)?.bytes.get(from..)?.get(..len)?;
         frames::write_message(packet.w, &cut.head(bytes), bytes).ok()?;
-        let end = if whole && len == message.bytes.len() { piece.end } else { start + len as u64 };
+        let end = if whole && len as u64 == total { piece.end } else { piece.start + len as u64 };
         let written = Piece { end, ..piece };
         packet.sent.carry(Carried::Bytes(written));
         Some(written)
     }
 
-    fn write_loose(&mut self, packet: &mut Packet<'_, '_>) {
-        while let Some(message) = self.loose.front_mut() {
-            let Ok(at) = self.scopes.binary_search_by_key(&message.scope, |s| s.id) else { return };
-            let Some(out) = self.scopes.get_mut(at) else { return };
-            let total = message.bytes.len() as u64;
-            let bytes = message.bytes.get(message.sent as usize..).unwrap_or_default();
-            let cut = Cut { scope: out.id, seq: message.seq, reliable: false, start: message.sent, total };
-            let Some(room) = packet.w.room().checked_sub(scope_overhead(out, packet)) else { return };
-            let Some(len) = cut.fit(bytes, room, packet.payload) else { return };
-            let bytes = bytes.get(..len).unwrap_or_default();
-            if tell_scope(out, packet).is_none() || frames::write_message(packet.w, &cut.head(bytes), bytes).is_err() {
-                return;
-            }
-            message.sent += len as u64;
-            if message.sent >= total {
-                self.drop_loose();
-            }
+    fn write_loose(&mut self, packet: &mut Packet<'_, '_>, at: usize) -> Option<()> {
+        let out = self.scopes.get_mut(at)?;
+        let room = packet.w.room().checked_sub(out.overhead(packet))?;
+        let message = out.loose.front()?;
+        let (start, total) = (message.sent, message.bytes.len() as u64);
+        let cut = Cut { scope: out.id, seq: message.seq, reliable: false, key: message.key, start, total };
+        let from = usize::try_from(start).ok()?;
+        let len = cut.fit(message.bytes.get(from..)?, room, packet.payload)?;
+        out.tell(packet)?;
+        let message = out.loose.front_mut()?;
+        let bytes = message.bytes.get(from..)?.get(..len)?;
+        frames::write_message(packet.w, &cut.head(bytes), bytes).ok()?;
+        message.sent += len as u64;
+        if message.sent >= total {
+            self.drop_loose(at, 0);
         }
-    }
-}
-
-/// Bytes that the scope's name takes in this packet: none once the peer knows it, or the packet has it.
-fn scope_overhead(out: &OutScope, packet: &Packet<'_, '_>) -> usize {
-    let here = out.told_in == Some((packet.path, packet.pn));
-    if out.known || here { 0 } else { frames::scope_len(&name_of(out)) }
-}
-
-/// Writes the scope's name if this packet needs it. It rides in every packet until one of them is acknowledged.
-fn tell_scope(out: &mut OutScope, packet: &mut Packet<'_, '_>) -> Option<()> {
-    if scope_overhead(out, packet) > 0 {
-        frames::write_scope(packet.w, &name_of(out)).ok()?;
-        packet.sent.carry(Carried::Scope(out.id));
-        out.told = true;
-        out.told_in = Some((packet.path, packet.pn));
-    }
-    Some(())
-}
-
-fn name_of(out: &OutScope) -> ScopeFrame {
-    ScopeFrame { id: out.id, scope: out.scope, start: out.start }
-}
-
-/// A message, or what is left of it, to be cut to the packet at hand.
-struct Cut {
-    scope: u64,
-    seq: u64,
-    reliable: bool,
-    start: u64,
-    total: u64,
-}
-
-impl Cut {
-    fn head(&self, bytes: &[u8]) -> MessageHead {
-        let whole = self.start == 0 && bytes.len() as u64 == self.total;
-        let fragment = (!whole).then_some((self.start, self.total));
-        MessageHead { scope: self.scope, seq: self.seq, reliable: self.reliable, fragment }
-    }
-
-    /// How many of `bytes` go into `room`: all, or as many as the grid of fragments allows, or none.
-    fn fit(&self, bytes: &[u8], room: usize, payload: usize) -> Option<usize> {
-        let head = self.head(bytes).len();
-        let all = head + bytes.len();
-        if all == room || all + varint_len(bytes.len() as u64) <= room {
-            return Some(bytes.len());
-        }
-        // An unreliable message in two packets is lost twice as easily: it rather waits for one that takes it whole.
-        let fits_next = !self.reliable && self.start == 0 && all + MAX_SCOPE_LEN + 2 <= payload;
-        if room < WORTH_CUTTING.min(bytes.len()) || fits_next {
-            return None;
-        }
-        let head = MessageHead {
-            scope: self.scope,
-            seq: self.seq,
-            reliable: self.reliable,
-            fragment: Some((self.start, self.total)),
-        };
-        let data = room.checked_sub(head.len() + 2)?.min(bytes.len());
-        let data = data - data % FRAGMENT_UNIT as usize;
-        (data > 0).then_some(data)
+        Some(())
     }
 }

@@ -34,7 +34,7 @@ impl Victim {
     }
 
     fn message(&mut self, scope: u64, seq: u64, fragment: Option<(u64, u64)>, data: &[u8]) -> Result<(), Violation> {
-        let head = MessageHead { scope, seq, reliable: true, fragment };
+        let head = MessageHead { scope, seq, reliable: true, key: None, fragment };
         self.feed(|w| frames::write_message(w, &head, data).unwrap())
     }
 
@@ -98,7 +98,7 @@ fn scopes_must_be_named_first_stay_what_they_are_and_be_few() {
     assert_eq!(victim.scope(0, PEER, 6), Err(Violation::ScopeChanged));
     assert_eq!(victim.scope(0, LOOSE, 5), Err(Violation::ScopeChanged));
     assert_eq!(victim.message(0, 4, None, b"x"), Err(Violation::Sequence));
-    let head = MessageHead { scope: 0, seq: 5, reliable: false, fragment: None };
+    let head = MessageHead { scope: 0, seq: 5, reliable: false, key: None, fragment: None };
     let unreliable = victim.feed(|w| frames::write_message(w, &head, b"x").unwrap());
     assert_eq!(unreliable, Err(Violation::ScopeChanged));
     let opened = (1..10_000).take_while(|&id| victim.scope(id * 3, PEER, 0).is_ok()).count();
@@ -161,8 +161,14 @@ fn credit_and_sizes_are_enforced_however_the_messages_are_cut() {
     assert_eq!(
         victim.message(0, 3, Some((0, 64 << 10)), &[0; 32]),
         Err(Violation::Credit),
-        "the overheads are the straw"
+        "the overheads are the straw that breaks the scope's credit"
     );
+    let mut victim = Victim::new();
+    for id in 0..5 {
+        victim.scope(id, PEER, 0).unwrap();
+        let taken = victim.message(id, 0, Some((0, 64 << 10)), &[0; 32]);
+        assert_eq!(taken, if id < 4 { Ok(()) } else { Err(Violation::Credit) }, "and the link's");
+    }
     // Each message that was skipped has been begun by an honest sender, and costs its overhead.
     let mut victim = Victim::new();
     victim.scope(0, PEER, 0).unwrap();
@@ -227,15 +233,19 @@ fn hostile() -> impl Strategy<Value = Vec<u8>> {
         let mut w = Writer::new(&mut buf);
         for (kind, x, y, z, bytes) in all {
             let group = GroupId::new((y % 3) as u32, 1);
-            let scopes = [Scope::Control, PEER, LOOSE, Scope::Group(group, z % 5, Channel(x as u8))];
+            let scopes = [UNORDERED, PEER, SEQUENCED, Scope::Group(group, z % 5, Channel(x as u8))];
             let data = &bytes[..bytes.len() / 32 * 32];
-            let head = |fragment| MessageHead { scope: x, seq: y, reliable: z % 4 > 0, fragment };
+            let reliable = z % 4 > 0;
+            let key = (!reliable && z % 3 == 0).then_some(z as u32);
+            let head = |fragment| MessageHead { scope: x, seq: y, reliable, key, fragment };
             let _ = match kind {
                 0 => frames::write_ack(&mut w, (z % 3) as u8, y, [(x.min(y), x.max(y))].into_iter(), 32, None),
                 1 | 2 => frames::write_scope(&mut w, &ScopeFrame { id: x, scope: scopes[(y % 4) as usize], start: z }),
                 3 => frames::write_scope_end(&mut w, x, y),
                 4 | 5 => frames::write_message(&mut w, &head(None), &bytes),
                 6 | 7 => frames::write_message(&mut w, &head(Some((z / 32 * 32, z / 32 * 32 + 128))), data),
+                8 if z % 2 == 0 => frames::write_skip(&mut w, x, y, z % 200),
+                8 if y % 2 == 0 => frames::write_scope_credit(&mut w, x, z),
                 8 => frames::write_credit(&mut w, x),
                 _ => w.bytes(&bytes),
             };
@@ -261,7 +271,7 @@ proptest! {
                 1 => victim.end.close_group(group, u64::from(path)),
                 2 => victim.end.open_path(now, DIRECT, ms(20), PAYLOAD),
                 3 => { let _ = victim.end.send_next(now, PEER, &body); }
-                4 => { victim.end.next_message(&mut Vec::new()); }
+                4 => { victim.end.next_message(victim.now, &mut Vec::new()); }
                 _ => victim.now = victim.now + ms(200),
             }
             for built in 0.. {

@@ -2,6 +2,8 @@
 
 mod attacks;
 mod channels;
+mod credit;
+mod kinds;
 mod paths;
 mod recovery;
 
@@ -109,6 +111,20 @@ impl Pair {
         self.ends[from].send_next(self.now, scope, bytes).unwrap();
     }
 
+    pub(super) fn send_as(&mut self, from: usize, scope: Scope, bytes: &[u8], options: SendOptions) -> u64 {
+        self.ends[from].send(self.now, scope, None, bytes, &options).unwrap()
+    }
+
+    pub(super) fn send_at(
+        &mut self,
+        from: usize,
+        scope: Scope,
+        seq: u64,
+        bytes: &[u8],
+    ) -> Result<(), TransportSendError> {
+        self.ends[from].send(self.now, scope, Some(seq), bytes, &SendOptions::default()).map(|_| ())
+    }
+
     pub(super) fn open_direct(&mut self) {
         for end in &mut self.ends {
             end.open_path(self.now, DIRECT, ms(20), PAYLOAD);
@@ -122,7 +138,7 @@ impl Pair {
         }
         let mut payload = Vec::new();
         while self.polls[n] {
-            let Some(delivery) = self.ends[n].next_message(&mut payload) else { break };
+            let Some(delivery) = self.ends[n].next_message(self.now, &mut payload) else { break };
             self.got[n].push((delivery.scope, payload.clone()));
         }
         while self.ends[n].next_control(&mut payload) {
@@ -146,7 +162,7 @@ impl Pair {
                 self.ends[n].on_wake(self.now);
                 let wants = self.ends[n].wants(self.now).is_some();
                 assert!(wants || self.ends[n].wake() != wake, "a wake-up that does nothing: {wake:?}");
-                assert!(wants || reason == Wake::LossDetection, "{wake:?}");
+                assert!(wants || matches!(reason, Wake::LossDetection | Wake::Idle), "{wake:?}");
             }
         }
     }
@@ -257,6 +273,8 @@ impl Pair {
 
 pub(super) const PEER: Scope = Scope::Peer(Channel::reliable(1));
 pub(super) const LOOSE: Scope = Scope::Peer(Channel::unreliable(1));
+pub(super) const UNORDERED: Scope = Scope::Peer(Channel::unordered(1));
+pub(super) const SEQUENCED: Scope = Scope::Peer(Channel::sequenced(1));
 
 /// A message that names itself, `len` bytes long.
 pub(super) fn numbered(n: u32, len: usize) -> Vec<u8> {

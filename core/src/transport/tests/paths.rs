@@ -293,7 +293,8 @@ proptest! {
             }
             prop_assert!(pair.ends[from].paths.iter().all(|path| !path.sent.is_waiting()));
             prop_assert!(pair.ends[from].paths.iter().all(|path| path.sent.in_flight() == 0));
-            prop_assert_eq!(pair.ends[from].wake(), None);
+            let wake = pair.ends[from].wake();
+            prop_assert!(wake.is_none_or(|(_, why)| why == Wake::Idle), "{wake:?}");
         }
     }
 }
@@ -323,7 +324,7 @@ fn send_bulk(pair: &mut Pair, count: u32) {
 #[test]
 fn a_direct_path_learns_how_large_a_datagram_it_carries_even_where_packets_are_lost() {
     for (carries, loss) in [(1_500, 0), (1_500, 50), (1_400, 0), (1_400, 20), (1_200, 0)] {
-        let pair = bulk_on_a_direct_path_that_carries(carries, loss, 100);
+        let pair = bulk_on_a_direct_path_that_carries(carries, loss, 80);
         let found = pair.ends[A].paths[DIRECT as usize].datagram() as usize;
         let best = carries.min(1_472);
         assert!(found <= best && (loss > 0 || found + 16 >= best), "{found} of {carries} at {loss} ‰");

@@ -7,8 +7,8 @@ use crate::scenario::{ClientIndex, GroupIndex, Host, Target};
 use posse_core::client::Client;
 use posse_core::config::{ClientConfig, ConfigError};
 use posse_core::{
-    ClientEvent, Duration, GroupId, Input, Instant, Machine, Message, Outbox, PeerId, Request, SendOptions, SocketId,
-    SocketInput, Tap, To, Wake,
+    ClientEvent, Duration, GroupId, Input, Instant, Machine, Message, Outbox, PeerId, Request, SocketId, SocketInput,
+    Tap, To, Wake,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -157,7 +157,7 @@ impl SimClient {
             }
         }
         let Self { desk, crowd, .. } = self;
-        let send = |to, channel, bytes: &[u8]| client.send(now, to, channel, bytes, SendOptions::default()).map(drop);
+        let send = |to, channel, bytes: &[u8], options| client.send(now, to, channel, bytes, options);
         desk.send_due(now, |to| crowd.receivers(to), send);
         self.client = Some(client);
     }

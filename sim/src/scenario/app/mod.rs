@@ -11,8 +11,8 @@ pub use server::SimServer;
 
 use super::journal::{Entry, Journal, Received, Sent, What};
 use super::{Action, GroupIndex, Host, Sending, Target};
-use posse_core::client::SendError;
-use posse_core::{Channel, Duration, Instant, Message, Wake};
+use posse_core::client::{SendError, Sent as Accepted};
+use posse_core::{Channel, Duration, Instant, Message, SendOptions, Wake};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -106,14 +106,14 @@ impl Desk {
         &mut self,
         now: Instant,
         receivers: impl Fn(Target) -> Option<(T, Vec<Host>)>,
-        mut send: impl FnMut(T, Channel, &[u8]) -> Result<(), SendError>,
+        mut send: impl FnMut(T, Channel, &[u8], SendOptions) -> Result<Accepted, SendError>,
     ) {
         let at = self.world_time(now);
         for i in 0..self.ongoing.len() {
             let entry = &mut self.ongoing[i];
             entry.waits = false;
             while entry.left > 0 && entry.next <= now {
-                let Sending { to, channel, size, .. } = entry.sending;
+                let Sending { to, channel, size, options, .. } = entry.sending;
                 let Some((address, receivers)) = receivers(to) else {
                     (entry.away, entry.waits) = (true, true);
                     break;
@@ -127,9 +127,10 @@ impl Desk {
                 }
                 let number = self.numbers.entry((to, channel)).or_default();
                 write_content(&mut self.content, *number, at, size);
-                match send(address, channel, &self.content) {
-                    Ok(()) => {
-                        self.journal.sent.push(Sent { at, to, channel, number: *number, receivers });
+                match send(address, channel, &self.content, options) {
+                    Ok(_) => {
+                        let key = options.replaces;
+                        self.journal.sent.push(Sent { at, to, channel, number: *number, key, receivers });
                         *number += 1;
                         entry.left -= 1;
                         entry.next = entry.next + entry.every;

@@ -4,7 +4,7 @@ use super::{Desk, Names, Order, Unsent, earliest, join_message};
 use crate::scenario::journal::{Journal, What};
 use crate::scenario::{Action, ClientIndex, GroupIndex, Host, Target};
 use posse_core::server::{GroupOptions, Server};
-use posse_core::{GroupId, Input, Instant, Machine, Outbox, PeerId, Request, SendOptions, ServerEvent, Tap, Wake};
+use posse_core::{GroupId, Input, Instant, Machine, Outbox, PeerId, Request, ServerEvent, Tap, Wake};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The server and its application.
@@ -86,9 +86,7 @@ impl SimServer {
             Target::Host(Host::Client(whom)) => online.get(&whom).map(|peer| (*peer, vec![Host::Client(whom)])),
             _ => None,
         };
-        desk.send_due(now, receivers, |to, channel, bytes| {
-            server.send(now, to, channel, bytes, SendOptions::default())
-        });
+        desk.send_due(now, receivers, |to, channel, bytes, options| server.send(now, to, channel, bytes, options));
     }
 
     fn poll(&mut self, now: Instant) {
