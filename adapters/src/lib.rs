@@ -30,7 +30,7 @@ pub use std_server::{ServeError, Server, ServerOptions};
 
 pub use posse_core;
 pub use posse_core::client::{Memory, Overflow, PeerView, SendError, Sent, Usage};
-pub use posse_core::config::{ConfigError, Limits, Timers};
+pub use posse_core::config::{Algorithm, ConfigError, Congestion, Limits, Timers};
 pub use posse_core::server::{
     AcceptError, CreateGroupError, DestroyError, GroupOptions, JoinError, LeaveError, UnknownClient,
 };

@@ -4,7 +4,7 @@ use crate::driver::{Driver, DriverStats, UpdateError};
 use crate::seed::{SeedError, aes_hardware, os_seed};
 use crate::socket::BindError;
 use posse_core::client::{Client as Machine, Memory, PeerView, SendError, Sent};
-use posse_core::config::{ClientConfig, ConfigError, Limits, Timers};
+use posse_core::config::{ClientConfig, ConfigError, Congestion, Limits, Timers};
 use posse_core::secure::suites;
 use posse_core::{Channel, ClientEvent, GroupId, Instant, PeerId, SendOptions, To};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -28,6 +28,8 @@ pub struct ClientOptions {
     pub limits: Limits,
     /// Its times.
     pub timers: Timers,
+    /// How it shares the network.
+    pub congestion: Congestion,
 }
 
 impl ClientOptions {
@@ -42,6 +44,7 @@ impl ClientOptions {
             bind: SocketAddr::new(any, 0),
             limits: Limits::default(),
             timers: Timers::default(),
+            congestion: Congestion::default(),
         }
     }
 
@@ -89,6 +92,7 @@ impl Client {
         config.suites = suites(aes_hardware());
         config.limits = options.limits;
         config.timers = options.timers;
+        config.congestion = options.congestion;
         let machine = Machine::new(Instant::ZERO, config)?;
         Ok(Self { driver: Driver::bind(options.bind, machine)? })
     }

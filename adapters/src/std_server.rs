@@ -4,7 +4,7 @@ use crate::driver::{Driver, DriverStats, UpdateError};
 use crate::seed::{SeedError, aes_hardware, os_seed};
 use crate::socket::BindError;
 use posse_core::client::{Memory, SendError, Sent};
-use posse_core::config::{ConfigError, Limits, ServerConfig, Timers};
+use posse_core::config::{ConfigError, Congestion, Limits, ServerConfig, Timers};
 use posse_core::secure::suites;
 use posse_core::server::{
     AcceptError, CreateGroupError, DestroyError, GroupOptions, JoinError, LeaveError, Server as Machine, UnknownClient,
@@ -25,12 +25,14 @@ pub struct ServerOptions {
     pub limits: Limits,
     /// Its times.
     pub timers: Timers,
+    /// How it shares the network.
+    pub congestion: Congestion,
 }
 
 impl ServerOptions {
     /// A server with this secret key and everything else by default.
     pub fn new(key: [u8; 32], app: u64) -> Self {
-        Self { key, app, limits: Limits::default(), timers: Timers::default() }
+        Self { key, app, limits: Limits::default(), timers: Timers::default(), congestion: Congestion::default() }
     }
 }
 
@@ -64,6 +66,7 @@ impl Server {
         config.suites = suites(aes_hardware());
         config.limits = options.limits;
         config.timers = options.timers;
+        config.congestion = options.congestion;
         let machine = Machine::new(Instant::ZERO, config)?;
         Ok(Self { driver: Driver::bind(addr, machine)? })
     }

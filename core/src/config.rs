@@ -26,6 +26,8 @@ pub struct ClientConfig {
     pub limits: Limits,
     /// Its times.
     pub timers: Timers,
+    /// How it shares the network, on the link to the server and on those to peers.
+    pub congestion: Congestion,
 }
 
 impl ClientConfig {
@@ -40,6 +42,7 @@ impl ClientConfig {
             suites: crate::secure::suites(false),
             limits: Limits::default(),
             timers: Timers::default(),
+            congestion: Congestion::default(),
         }
     }
 }
@@ -59,6 +62,8 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// Its times.
     pub timers: Timers,
+    /// How it shares the network, on every link to a client.
+    pub congestion: Congestion,
 }
 
 impl ServerConfig {
@@ -71,8 +76,46 @@ impl ServerConfig {
             suites: crate::secure::suites(false),
             limits: Limits::default(),
             timers: Timers::default(),
+            congestion: Congestion::default(),
         }
     }
+}
+
+/// Congestion control. It is each sender's own choice: two ends need not agree.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Congestion {
+    /// What decides over windows and rates.
+    pub algorithm: Algorithm,
+    /// Windows shrink a little and stop growing where packets have stood for longer than this in a queue for two round
+    /// trips, unless somebody else fills it whatever this end does. `None`: they grow until packets are lost, which on a
+    /// link with deep buffers is seconds of delay. 50 ms is what a player does not notice beside a usual round trip.
+    pub delay_guard: Option<Duration>,
+    /// Whether slow start ends when round trips rise (HyStart++, RFC 9406), or only with a loss.
+    pub hystart: bool,
+    /// Whether packets are marked as ECN capable (RFC 3168), where path and peer keep the marks.
+    pub ecn: bool,
+}
+
+impl Default for Congestion {
+    fn default() -> Self {
+        Self { algorithm: Algorithm::Cubic, delay_guard: Some(Duration::from_millis(50)), hystart: true, ecn: true }
+    }
+}
+
+/// What decides over a path's window and rate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Algorithm {
+    /// CUBIC (RFC 9438): every loss means congestion. What the internet runs on, hence fair to all, and the default.
+    #[default]
+    Cubic,
+    /// Tells losses by congestion from losses by chance (radio) by whether a queue stands or the delivery rate stalls. As
+    /// CUBIC where losses mean congestion; keeps its rate where they do not. Better where all clients are on mobile
+    /// networks; not the default as it is this project's own and has seen no years of the internet.
+    LossTolerant,
+    /// So many bytes a second whatever happens, within a circuit breaker (RFC 8083): for a game that cannot send less. It
+    /// does not look for more. Never below four packets a round trip.
+    FixedRate(u64),
 }
 
 /// Bounds. What exceeds one is refused with a typed error, never silently lost.

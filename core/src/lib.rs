@@ -31,7 +31,7 @@ pub mod wire;
 
 pub use client::Client;
 pub use command::{Class, Command, SendOptions, Target, To};
-pub use config::{ClientConfig, ConfigError, Limits, ServerConfig, Timers};
+pub use config::{Algorithm, ClientConfig, ConfigError, Congestion, Limits, ServerConfig, Timers};
 pub use event::{
     ClientEvent, EndReason, JoinOutcome, LeaveReason, LoginFailure, Message, Path, RelayReason, ServerEvent,
 };

@@ -392,7 +392,7 @@ impl Link {
     pub(crate) fn close(&mut self, now: Instant, to: SocketAddr, reason: u8, out: &mut Outbox) -> Option<Goodbye> {
         let mut sealed = [0; goodbye::MAX_LEN];
         let space = out.reserve(goodbye::MAX_LEN)?;
-        let len = self.seal(now, MAIN, &mut sealed, Body::Close(reason))?;
+        let (len, _) = self.seal(now, MAIN, &mut sealed, Body::Close(reason))?;
         let sealed = sealed.get(..len)?;
         space.get_mut(..len)?.copy_from_slice(sealed);
         out.commit(len, Transmit::datagram(SocketId::MAIN, to));
@@ -429,29 +429,36 @@ impl Link {
         let size = if path == DIRECT { self.transport.datagram(now, path).max(DATAGRAM) } else { DATAGRAM };
         let Some(datagram) = out.reserve(size) else { return false };
         let (space, inner) = datagram.split_at_mut(wrap);
-        let Some(len) = self.seal(now, path, inner, body) else { return false };
+        let Some((len, ecn)) = self.seal(now, path, inner, body) else { return false };
         if let (&mut Route::Relay(ref mut leg, handle), Ok(space)) = (route, <&mut [u8; WRAP_LEN]>::try_from(space)) {
             leg.key.wrap(leg.session, leg.number, handle, &inner[..len], space);
             leg.number += 1;
         }
-        out.commit(wrap + len, Transmit::datagram(SocketId::MAIN, to));
+        // What a relay forwards is another datagram: marks on the way to it would tell nobody anything.
+        let ecn = if wrap > 0 { Ecn::NotCapable } else { ecn };
+        out.commit(wrap + len, Transmit { ecn, ..Transmit::datagram(SocketId::MAIN, to) });
         true
     }
 
-    fn seal(&mut self, now: Instant, path: PathId, inner: &mut [u8], body: Body) -> Option<usize> {
+    fn seal(&mut self, now: Instant, path: PathId, inner: &mut [u8], body: Body) -> Option<(usize, Ecn)> {
         let number = self.transport.next_number(path);
         let acked = self.transport.largest_acked(path);
         let header = Protection::header_len(number, acked);
         let room = inner.len().checked_sub(TAG)?;
         let mut w = Writer::new(inner.get_mut(header..room)?);
+        let mut ecn = Ecn::NotCapable;
         let used = match body {
-            Body::Due => self.transport.build(now, path, &mut w)?.pn,
+            Body::Due => {
+                let built = self.transport.build(now, path, &mut w)?;
+                ecn = built.ecn;
+                built.pn
+            }
             Body::Probe { challenge, response } => self.transport.build_probe(now, path, &mut w, challenge, response),
             Body::Close(reason) => self.transport.build_close(now, path, &mut w, reason),
         };
         debug_assert_eq!(used, number, "the number that the header has room for");
         let len = w.len();
-        self.protection.seal(path, number, acked, inner, len).ok()
+        self.protection.seal(path, number, acked, inner, len).ok().map(|len| (len, ecn))
     }
 
     /// When it must be called again, and why.

@@ -38,6 +38,7 @@ pub mod scenario;
 pub mod shrink;
 pub mod swarm;
 pub mod trace;
+pub mod transport;
 pub mod validate;
 mod world;
 

@@ -292,6 +292,11 @@ impl Client {
         self.session().and_then(Session::me)
     }
 
+    /// The link to the server, once logged in.
+    pub fn server_path(&self) -> Option<PathStats> {
+        self.session().map(Session::server_path)
+    }
+
     /// Its peers: everyone with whom it shares a group.
     pub fn peers(&self) -> impl Iterator<Item = PeerView> + '_ {
         self.session().into_iter().flat_map(Session::peers)

@@ -9,7 +9,7 @@ use super::queue::{Queue, Queued};
 use super::stash::Stash;
 use super::{ClientCounters, Parting, PeerView, SendError, Sent};
 use crate::command::SendOptions;
-use crate::config::{ClientConfig, Limits, Timers};
+use crate::config::{ClientConfig, Congestion, Limits, Timers};
 use crate::entropy::{Entropy, SeededState};
 use crate::event::{ClientEvent, EndReason, LeaveReason, LoginFailure, Message, Path, RelayReason};
 use crate::group::client::{MAX_MEMBERSHIPS, View};
@@ -99,7 +99,7 @@ impl Session {
         local: impl Iterator<Item = SocketAddr>,
     ) -> Self {
         let Start { leg, crypto, secret, key, rtt } = start;
-        let transport = transport_config(&config.limits);
+        let transport = transport_config(&config.limits, config.congestion);
         let mut protection = Protection::without_shares(crypto, &secret, Role::Initiator);
         protection.set_cid_out(MAIN, leg.session);
         let engine = Transport::new(now, &transport, entropy.stream("server link", 0), rtt, crate::link::PAYLOAD);
@@ -162,6 +162,10 @@ impl Session {
 
     pub(super) fn members(&self, group: GroupId) -> impl Iterator<Item = PeerId> + '_ {
         self.view.iter().flat_map(move |view| view.members(group))
+    }
+
+    pub(super) fn server_path(&self) -> PathStats {
+        self.server.transport_ref().path_stats(MAIN)
     }
 
     pub(super) fn peers(&self) -> impl Iterator<Item = PeerView> + '_ {
@@ -764,16 +768,17 @@ pub(crate) fn send_error(error: TransportSendError, to: PeerId) -> SendError {
 }
 
 /// The transport's bounds, from those that people set.
-pub(crate) fn transport_config(limits: &Limits) -> TransportConfig {
+pub(crate) fn transport_config(limits: &Limits, congestion: Congestion) -> TransportConfig {
     TransportConfig {
         max_message: limits.max_message,
         send_buffer: limits.send_buffer,
         receive_credit: limits.receive_buffer as u64,
+        congestion,
         ..TransportConfig::default()
     }
 }
 
 /// Most messages that can be ready on a link at a time, by the same bounds.
 pub(crate) fn most_ready(limits: &Limits) -> usize {
-    transport_config(limits).most_ready()
+    transport_config(limits, Congestion::default()).most_ready()
 }

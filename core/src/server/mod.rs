@@ -22,7 +22,7 @@ use crate::relay::{self, Forwarder, RelayLimits};
 use crate::schedule::Schedule;
 use crate::secure::{Crypto, OpenError, Protection, RelayKey, ServerLogin, public_key};
 use crate::time::Instant;
-use crate::transport::{MAIN, Memory, Scope, TransportConfig};
+use crate::transport::{MAIN, Memory, PathStats, Scope, TransportConfig};
 use crate::wire;
 use crate::wire::buf::Writer;
 use crate::wire::control::{MAX_LEN, Psk, ToClient, ToServer};
@@ -145,7 +145,7 @@ impl Server {
         Ok(Self {
             login: ServerLogin::new(&config.key),
             public_key: public_key(&config.key),
-            transport: crate::client::transport_config(&config.limits),
+            transport: crate::client::transport_config(&config.limits, config.congestion),
             sessions: Vec::new(),
             free: Vec::new(),
             live: 0,
@@ -215,6 +215,11 @@ impl Server {
     /// How traffic goes between two clients, `None` if they share no group.
     pub fn path(&self, a: PeerId, b: PeerId) -> Option<Path> {
         self.pairs.path(a, b)
+    }
+
+    /// The link to a client: how fast it delivers, what to size snapshots by. `None` if there is no such client.
+    pub fn client_path(&self, client: PeerId) -> Option<PathStats> {
+        Some(self.client(client)?.link.transport_ref().path_stats(MAIN))
     }
 
     /// All clients.

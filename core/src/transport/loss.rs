@@ -5,8 +5,9 @@
 //! the main path, so that a hole that closed costs one timeout and not a recovery. The second in a row moves everything.
 
 use super::channels::{Incoming, Outgoing};
+use super::congestion::Controller;
 use super::path::{Health, PROBES, Path};
-use super::space::{Carried, Piece, Received};
+use super::space::{Carried, Piece, Received, Settled};
 use super::{DIRECT, KeyShare, MAIN, PATHS, PathEvent, PathId, Transport, Violation};
 use crate::time::{Duration, Instant};
 use crate::wire::frames::Ack;
@@ -75,20 +76,24 @@ impl Transport {
         let ack_delay = self.config.ack_delay;
         let (path, mut fates) = self.path_and_fates(ack.path).ok_or(Violation::UnknownPath)?;
         path.sent.check(ack)?;
-        let (mut largest_at, mut any, mut alive) = (None, false, false);
-        let Path { health, suspect_from, sent, congestion, full_with, redundancy, mtu, .. } = path;
+        let (mut largest_at, mut newest, mut bytes, mut alive) = (None, None::<Settled>, 0, false);
+        let (before, mut marked) = (path.sent.largest_acked(), 0);
+        let Path { health, suspect_from, sent, rate, redundancy, mtu, .. } = path;
         // A suspect path must answer for what was sent since: word of earlier packets that comes round by the main path
         // only tells that it once was well.
         let doubted = *health == Health::Suspect && by != ack.path;
         sent.on_ack(
             ack,
             |packet| {
-                any = true;
                 redundancy.loss.on_acked();
                 mtu.on_acked(packet.bytes as usize);
                 alive |= !doubted || packet.pn >= *suspect_from;
-                let full = full_with.is_some_and(|pn| packet.pn <= pn);
-                super::congestion::Controller::on_ack(congestion, packet.at, packet.bytes, full);
+                rate.on_acked(now, packet.stamp, packet.at, packet.bytes);
+                bytes += packet.bytes;
+                marked += u64::from(packet.marked);
+                if newest.is_none_or(|n| packet.pn > n.pn) {
+                    newest = Some(packet);
+                }
                 if packet.pn == ack.largest {
                     largest_at = Some(packet.at);
                 }
@@ -100,21 +105,31 @@ impl Transport {
         // make this path's round trip that of a recovery.
         let delay = Duration::from_micros(ack.delay);
         let repetition = by != ack.path && delay > ack_delay * FRESH_DELAYS;
-        if let Some(at) = largest_at.filter(|_| !repetition) {
-            path.rtt.sample(now.since(at), delay.min(ack_delay));
+        let sample = largest_at.filter(|_| !repetition).map(|at| now.since(at));
+        if let Some(sample) = sample {
+            path.rtt.sample(sample, delay.min(ack_delay));
             path.sampled_at = path.sampled_at.or(Some(now));
         }
-        if any {
+        if newest.is_some() {
             path.last_acked = Some(now);
         }
-        let Path { reordering, redundancy, rtt, mtu, .. } = path;
+        let Path { reordering, redundancy, rtt, mtu, congestion, .. } = path;
         mtu.on_ack(now, ack, rtt.pto(ack_delay));
-        reordering.on_ack(now, ack, rtt.smoothed(), |_| redundancy.loss.on_spurious());
+        reordering.on_ack(now, ack, rtt.smoothed(), |sent| {
+            redundancy.loss.on_spurious();
+            congestion.on_spurious(sent);
+        });
         path.resize();
         if alive {
             (path.timeouts, path.probes) = (0, 0);
         }
+        if let Some(at) = largest_at.filter(|_| before.is_none_or(|largest| ack.largest > largest)) {
+            path.on_ecn(now, at, marked, ack.ecn);
+        }
         path.detect_lost(now, ack_delay, |what| fates.lost(what));
+        if let Some(newest) = newest {
+            path.on_acked(now, &newest, bytes, sample);
+        }
         if alive && path.health == Health::Suspect {
             path.health = Health::Open;
             self.push_event(PathEvent::Recovered(ack.path));

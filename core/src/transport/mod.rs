@@ -21,12 +21,14 @@
 
 mod channels;
 mod congestion;
+mod ecn;
 mod flow;
 mod loss;
 mod mtu;
 mod pacer;
 mod path;
 mod ranges;
+mod rate;
 mod redundancy;
 mod reordering;
 mod rtt;
@@ -36,6 +38,7 @@ mod space;
 pub(crate) use crate::wire::frames::Scope;
 
 use crate::command::SendOptions;
+use crate::config::Congestion;
 use crate::entropy::Rng;
 use crate::ids::{Channel, GroupId};
 use crate::machine::Ecn;
@@ -92,6 +95,8 @@ pub(crate) struct TransportConfig {
     pub(crate) unreliable_bytes: usize,
     /// Longest wait before an acknowledgement. Both ends must agree: it is part of the probe timeout.
     pub(crate) ack_delay: Duration,
+    /// Congestion control of every path.
+    pub(crate) congestion: Congestion,
 }
 
 impl Default for TransportConfig {
@@ -104,6 +109,7 @@ impl Default for TransportConfig {
             unreliable_messages: 256,
             unreliable_bytes: 128 << 10,
             ack_delay: Duration::from_millis(5),
+            congestion: Congestion::default(),
         }
     }
 }
@@ -208,6 +214,8 @@ pub(crate) enum LinkFrame {
 pub(crate) struct Built {
     pub(crate) pn: u64,
     pub(crate) ack_eliciting: bool,
+    /// How it is to be marked.
+    pub(crate) ecn: Ecn,
 }
 
 /// A message for the application.
@@ -240,6 +248,16 @@ pub struct PathStats {
     pub in_flight: u64,
     /// Congestion window in bytes.
     pub window: u64,
+    /// What the path was last seen to deliver, bytes a second; 0 before it is known. While this end sends less than the
+    /// path could take it is a lower bound, the highest that was seen. What to size snapshots by:
+    /// draft-cheng-iccrg-delivery-rate-estimation.
+    pub delivery_rate: u64,
+    /// Bytes a second at which congestion control would let packets go now.
+    pub pacing_rate: u64,
+    /// Smoothed round trip; a guess before the first sample.
+    pub rtt: Duration,
+    /// The least round trip since the path began.
+    pub min_rtt: Duration,
 }
 
 /// Bytes in use of a bounded part of memory.
@@ -322,8 +340,8 @@ impl Transport {
         initial_rtt: Duration,
         payload_main: usize,
     ) -> Self {
-        let main = Path::new(now, Health::Open, &mut rng, initial_rtt, payload_main);
-        let direct = Path::new(now, Health::Closed, &mut rng, initial_rtt, payload_main);
+        let main = Path::new(now, Health::Open, &mut rng, initial_rtt, payload_main, config.congestion);
+        let direct = Path::new(now, Health::Closed, &mut rng, initial_rtt, payload_main, config.congestion);
         Self {
             config: config.clone(),
             clock: now,
@@ -682,6 +700,10 @@ impl Transport {
             packets_lost: path.packets_lost,
             in_flight: path.sent.in_flight(),
             window: path.congestion.window(),
+            delivery_rate: path.rate.estimate(),
+            pacing_rate: path.congestion.pacing_rate(path.rtt.smoothed()),
+            rtt: path.rtt.smoothed(),
+            min_rtt: path.rtt.min(),
         })
     }
 

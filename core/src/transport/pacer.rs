@@ -1,9 +1,9 @@
 //! Spreads packets over a round trip: RFC 9002 §7.7.
 //!
-//! The pacer is a virtual clock that runs ahead by the time each packet should take at 1.25 · window / RTT. A packet may
+//! The pacer is a virtual clock that runs ahead by the time each packet should take at the controller's rate. A packet may
 //! go once real time has caught up; after a pause the clock lags by at most one burst, so that many may go at once.
 
-use crate::time::{Duration, Instant, nanos};
+use crate::time::{Duration, Instant};
 
 /// Datagrams that may go at once after a pause: the initial window, as RFC 9002 §7.7 allows.
 const BURST_DATAGRAMS: u64 = 10;
@@ -25,11 +25,10 @@ impl Pacer {
         self.next
     }
 
-    /// Accounts for a packet of `bytes`.
-    pub(super) fn on_sent(&mut self, now: Instant, bytes: u64, datagram: u64, window: u64, rtt: Duration) {
-        // 1.25 × window a round trip: `bytes` take bytes · rtt / (window · 5/4).
+    /// Accounts for a packet of `bytes`, on a path of packets of up to `datagram`, at `rate` bytes a second.
+    pub(super) fn on_sent(&mut self, now: Instant, bytes: u64, datagram: u64, rate: u64) {
         let cost = |bytes: u64| {
-            let time = u128::from(bytes) * u128::from(nanos(rtt)) * 4 / (u128::from(window.max(1)) * 5);
+            let time = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
             Duration::from_nanos(u64::try_from(time).unwrap_or(u64::MAX))
         };
         let burst = cost((BURST_DATAGRAMS - 1) * datagram).max(BURST_TIME);
@@ -41,11 +40,11 @@ impl Pacer {
 mod tests {
     use super::*;
 
-    fn sent_within(pacer: &mut Pacer, from: Instant, time: Duration, window: u64, rtt: Duration) -> u64 {
+    fn sent_within(pacer: &mut Pacer, from: Instant, time: Duration, rate: u64) -> u64 {
         let (mut now, mut count) = (from, 0);
         while now < from + time {
             if pacer.ready_at() <= now {
-                pacer.on_sent(now, 1200, 1200, window, rtt);
+                pacer.on_sent(now, 1200, 1200, rate);
                 count += 1;
             } else {
                 now = pacer.ready_at();
@@ -56,14 +55,14 @@ mod tests {
 
     #[test]
     fn a_pause_allows_one_burst_and_then_the_rate_holds() {
-        let (rtt, window) = (Duration::from_millis(100), 40 * 1200);
+        let (rtt, rate) = (Duration::from_millis(100), 500 * 1200);
         let mut pacer = Pacer::new();
         let start = Instant::from_millis(5000);
-        assert_eq!(sent_within(&mut pacer, start, Duration::from_nanos(1), window, rtt), 10);
+        assert_eq!(sent_within(&mut pacer, start, Duration::from_nanos(1), rate), 10);
         // 50 datagrams a round trip, on top of what is left of the burst.
-        let more = sent_within(&mut pacer, start, rtt, window, rtt);
+        let more = sent_within(&mut pacer, start, rtt, rate);
         assert!((38..=50).contains(&more), "{more}");
-        let later = sent_within(&mut pacer, start + rtt, rtt, window, rtt);
+        let later = sent_within(&mut pacer, start + rtt, rtt, rate);
         assert!((48..=51).contains(&later), "{later}");
     }
 
@@ -71,7 +70,7 @@ mod tests {
     fn high_rates_go_in_bursts_of_two_milliseconds() {
         let mut pacer = Pacer::new();
         let start = Instant::from_millis(5000);
-        let burst = sent_within(&mut pacer, start, Duration::from_nanos(1), 1200 * 8000, Duration::from_millis(100));
+        let burst = sent_within(&mut pacer, start, Duration::from_nanos(1), 1200 * 100_000);
         assert!((200..=202).contains(&burst), "{burst}");
     }
 }

@@ -3,15 +3,20 @@
 //! Health is that of the send direction alone: a newly acknowledged packet that was sent on this path proves it, a probe
 //! timeout casts doubt. What arrives here says nothing about it.
 
-use super::congestion::{Controller, NewReno};
+use super::congestion::{Acked, Cause, Chosen, Congested, Controller, DelayGuard, Guarded};
+use super::ecn::EcnPath;
 use super::mtu::Mtu;
 use super::pacer::Pacer;
+use super::rate::DeliveryRate;
 use super::redundancy::Redundancy;
 use super::reordering::Reordering;
 use super::rtt::Rtt;
-use super::space::{Carried, Piece, SentSpace};
+use super::space::{Carried, Piece, SentSpace, Settled};
+use crate::config::Congestion;
 use crate::entropy::Rng;
+use crate::machine::Ecn;
 use crate::time::{Duration, Instant};
+use crate::wire::frames::EcnCounts;
 use alloc::collections::VecDeque;
 
 /// Bytes around the frames of a packet: flags, connection id, packet number, tag. Counted into what is in flight.
@@ -44,7 +49,11 @@ pub(super) struct Path {
     pub(super) suspect_from: u64,
     pub(super) sent: SentSpace,
     pub(super) rtt: Rtt,
-    pub(super) congestion: NewReno,
+    pub(super) congestion: Chosen,
+    guard: DelayGuard,
+    ecn: EcnPath,
+    pub(super) rate: DeliveryRate,
+    settings: Congestion,
     pub(super) pacer: Pacer,
     pub(super) redundancy: Redundancy,
     pub(super) reordering: Reordering,
@@ -76,14 +85,25 @@ pub(super) struct Path {
 }
 
 impl Path {
-    pub(super) fn new(now: Instant, health: Health, rng: &mut Rng, initial_rtt: Duration, payload: usize) -> Self {
+    pub(super) fn new(
+        now: Instant,
+        health: Health,
+        rng: &mut Rng,
+        initial_rtt: Duration,
+        payload: usize,
+        settings: Congestion,
+    ) -> Self {
         let payload = payload.max(MIN_PAYLOAD);
         Self {
             health,
             suspect_from: 0,
             sent: SentSpace::new(rng),
             rtt: Rtt::new(initial_rtt),
-            congestion: NewReno::new(payload as u64 + PACKET_OVERHEAD),
+            congestion: Chosen::new(&settings, payload as u64 + PACKET_OVERHEAD),
+            guard: DelayGuard::new(settings.delay_guard),
+            ecn: EcnPath::new(settings.ecn),
+            rate: DeliveryRate::new(now),
+            settings,
             pacer: Pacer::new(),
             redundancy: Redundancy::new(),
             reordering: Reordering::new(),
@@ -114,7 +134,10 @@ impl Path {
         self.payload = payload.max(MIN_PAYLOAD);
         self.mtu = Mtu::new(self.payload + PACKET_OVERHEAD as usize);
         self.rtt = Rtt::new(initial_rtt);
-        self.congestion = NewReno::new(self.datagram());
+        self.congestion = Chosen::new(&self.settings, self.datagram());
+        self.guard = DelayGuard::new(self.settings.delay_guard);
+        self.ecn = EcnPath::new(self.settings.ecn);
+        self.rate = DeliveryRate::new(now);
         self.pacer = Pacer::new();
         self.redundancy = Redundancy::new();
         (self.last_eliciting, self.opened) = (now, now);
@@ -148,7 +171,11 @@ impl Path {
 
     /// Takes over what the search for the path's MTU has come to.
     pub(super) fn resize(&mut self) {
-        self.payload = self.mtu.current() - PACKET_OVERHEAD as usize;
+        let payload = self.mtu.current() - PACKET_OVERHEAD as usize;
+        if payload != self.payload {
+            self.payload = payload;
+            self.congestion.set_datagram(self.datagram());
+        }
     }
 
     /// Bytes of frames that any packet of this path may have, whatever becomes of larger ones.
@@ -191,7 +218,7 @@ impl Path {
         let mut largest = 0;
         // RFC 9002 §7.6.1: three probe timeouts, acknowledgement delay included.
         let persistent = rtt.pto(ack_delay) * 3;
-        let (mut newest, mut run, mut collapsed) = (None, None, false);
+        let (mut newest, mut packets, mut bytes, mut run, mut collapsed) = (None, 0, 0, None, false);
         let threshold = reordering.packets();
         self.loss_at = sent.detect_lost(
             now,
@@ -203,6 +230,8 @@ impl Path {
                 redundancy.loss.on_lost();
                 reordering.on_lost(packet.packet.pn, packet.packet.at);
                 newest = Some(packet.packet.at);
+                bytes += packet.packet.bytes;
+                packets += 1;
                 if sampled_at.is_none_or(|first| packet.packet.at <= first) {
                     return;
                 }
@@ -217,23 +246,56 @@ impl Path {
             self.mtu.on_lost(now, largest as usize);
             self.resize();
         }
-        if let Some(newest) = newest {
-            self.congestion.on_congestion(now, newest);
+        if let Some(sent) = newest {
+            self.congestion.on_congestion(&Congested { now, cause: Cause::Loss, sent, packets, bytes });
         }
         if collapsed {
             self.congestion.on_persistent_congestion();
         }
     }
 
-    /// Accounts for a packet that asks for an acknowledgement, of `frames` bytes.
-    pub(super) fn on_eliciting_sent(&mut self, now: Instant, pn: u64, frames: usize, mark: u64) {
+    /// An acknowledgement that raised the largest number, to one of a packet sent at `sent`, settled `marked` packets that
+    /// went out marked.
+    pub(super) fn on_ecn(&mut self, now: Instant, sent: Instant, marked: u64, counts: Option<EcnCounts>) {
+        let met = self.ecn.on_ack(marked, counts);
+        if met > 0 {
+            let bytes = met.saturating_mul(self.datagram());
+            self.congestion.on_congestion(&Congested { now, cause: Cause::Marked, sent, packets: met, bytes });
+        }
+    }
+
+    /// Tells congestion control of what an acknowledgement settled: `bytes`, the latest of them in `newest`; `sample` is
+    /// the round trip, if it gave one.
+    pub(super) fn on_acked(&mut self, now: Instant, newest: &Settled, bytes: u64, sample: Option<Duration>) {
+        let (smoothed_rtt, min_rtt) = (self.rtt.smoothed(), self.rtt.min());
+        let (round, rate) = self.rate.finish(min_rtt);
+        let guarded = self.guard.on_ack(round, sample, min_rtt);
+        let hold = guarded != Guarded::Free;
+        let limited = self.full_with.is_some_and(|pn| newest.pn <= pn);
+        let (sent, rtt) = (newest.at, sample);
+        if guarded == Guarded::GiveWay {
+            self.congestion.on_congestion(&Congested { now, cause: Cause::Delayed, sent, packets: 0, bytes: 0 });
+        }
+        let acked = Acked { now, sent, bytes, limited, hold, round, rtt, smoothed_rtt, min_rtt, rate };
+        self.congestion.on_ack(&acked);
+    }
+
+    /// The application has nothing more to send on it.
+    pub(super) fn on_dry(&mut self) {
+        self.rate.on_dry(self.sent.in_flight());
+    }
+
+    /// Accounts for a packet that asks for an acknowledgement, of `frames` bytes. Says how it is to be marked.
+    pub(super) fn on_eliciting_sent(&mut self, now: Instant, pn: u64, frames: usize, mark: u64) -> Ecn {
         let bytes = frames as u64 + PACKET_OVERHEAD;
         let (window, datagram) = (self.congestion.window(), self.datagram());
         // Only probes get here with a full window. They must not add up beyond what two of them take.
         let beyond = window + u64::from(PROBES) * datagram;
         self.sent.presume_until(beyond.saturating_sub(bytes));
-        self.sent.sent(pn, now, bytes, mark);
-        self.pacer.on_sent(now, bytes, datagram, window, self.rtt.smoothed());
+        let stamp = self.rate.on_sent(now, self.sent.in_flight());
+        let ecn = self.ecn.mark();
+        self.sent.sent(pn, now, bytes, mark, stamp, ecn);
+        self.pacer.on_sent(now, bytes, datagram, self.congestion.pacing_rate(self.rtt.smoothed()));
         if self.probes > 0 {
             self.probes -= 1;
             self.probed_at = now;
@@ -242,5 +304,6 @@ impl Path {
         if self.sent.in_flight() + datagram > window {
             self.full_with = Some(pn);
         }
+        ecn
     }
 }

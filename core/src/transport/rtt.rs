@@ -47,6 +47,11 @@ impl Rtt {
         self.smoothed
     }
 
+    /// The least sample since the estimate began. It never grows: a path that leads elsewhere begins a new estimate.
+    pub(super) fn min(&self) -> Duration {
+        self.min
+    }
+
     /// Whether there was a sample since the estimate began.
     pub(super) fn is_sampled(&self) -> bool {
         self.sampled

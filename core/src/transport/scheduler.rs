@@ -11,7 +11,7 @@ use super::path::{Health, Path};
 use super::redundancy::Ride;
 use super::space::{Carried, Piece, RANGES_SENT};
 use super::{Built, DIRECT, MAIN, PathId, Transport};
-use crate::machine::Wake;
+use crate::machine::{Ecn, Wake};
 use crate::time::Instant;
 use crate::wire::buf::Writer;
 use crate::wire::frames;
@@ -103,18 +103,22 @@ impl Transport {
         self.take_number(id);
         let (path, mut fates) = self.path_and_fates(id)?;
         let ack_eliciting = len > acks;
+        let mut ecn = Ecn::NotCapable;
         if ack_eliciting {
             if path.sent.is_full() {
                 path.sent.drop_oldest(|what| fates.lost(what));
             }
-            path.on_eliciting_sent(now, pn, len, mark);
+            ecn = path.on_eliciting_sent(now, pn, len, mark);
             if len + NEARLY_FULL >= path.payload {
                 path.mtu.on_full();
+            }
+            if !self.has_data(id) {
+                self.paths.get_mut(usize::from(id))?.on_dry();
             }
         } else {
             path.sent.forget_since(mark);
         }
-        Some(Built { pn, ack_eliciting })
+        Some(Built { pn, ack_eliciting, ecn })
     }
 
     /// A packet that tries a larger datagram: not in flight, as its loss says nothing about congestion (RFC 8899 §3).
@@ -123,7 +127,7 @@ impl Transport {
         w.space(w.room()).ok()?.fill(0);
         let pn = self.take_number(id);
         self.paths.get_mut(usize::from(id))?.mtu.on_probe_sent(now, pn, size);
-        Some(Built { pn, ack_eliciting: true })
+        Some(Built { pn, ack_eliciting: true, ecn: Ecn::NotCapable })
     }
 
     /// The size of datagram that a path is to be tried with now.

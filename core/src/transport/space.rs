@@ -5,6 +5,7 @@
 //! its place as soon as it is acknowledged or lost, the ring as soon as all before it have.
 
 use super::ranges::Ranges;
+use super::rate::Stamp;
 use super::{PathId, Violation};
 use crate::entropy::Rng;
 use crate::machine::Ecn;
@@ -12,8 +13,9 @@ use crate::time::{Duration, Instant};
 use crate::wire::frames::{Ack, EcnCounts};
 use alloc::collections::VecDeque;
 
-/// Packets that may wait for word at once; beyond it the window counts as full. Some 500 KiB of the smallest packets.
-pub(super) const MAX_OUTSTANDING: usize = 4096;
+/// Packets that may wait for word at once; beyond it the window counts as full. 16 MiB in full packets and some more, which
+/// at 50 ms is 300 MiB/s; the ring of them takes 1 MiB then, and grows only that far on paths that are so fast.
+pub(super) const MAX_OUTSTANDING: usize = 16_384;
 
 /// Skipped numbers that are remembered: those of several windows, so of all that a peer may still want to acknowledge.
 const SKIPPED_KEPT: usize = 16;
@@ -75,7 +77,11 @@ struct Sent {
     bytes: u64,
     /// Where what it carried begins, counted from the beginning of time.
     carried: u64,
+    stamp: Stamp,
+    marked: bool,
     state: State,
+    /// How many from here on are settled too, as far as is known; of one that is settled itself.
+    run: u32,
 }
 
 /// A packet that was settled, as congestion control sees it.
@@ -84,6 +90,9 @@ pub(super) struct Settled {
     pub(super) pn: u64,
     pub(super) at: Instant,
     pub(super) bytes: u64,
+    pub(super) stamp: Stamp,
+    /// It went out marked as ECN capable.
+    pub(super) marked: bool,
 }
 
 /// What was sent on a path.
@@ -177,8 +186,9 @@ impl SentSpace {
     }
 
     /// Enters a packet that asks for an acknowledgement and carried everything since `mark`.
-    pub(super) fn sent(&mut self, pn: u64, at: Instant, bytes: u64, mark: u64) {
-        self.ring.push_back(Sent { pn, at, bytes, carried: mark, state: State::Flying });
+    pub(super) fn sent(&mut self, pn: u64, at: Instant, bytes: u64, mark: u64, stamp: Stamp, ecn: Ecn) {
+        let marked = ecn != Ecn::NotCapable;
+        self.ring.push_back(Sent { pn, at, bytes, carried: mark, stamp, marked, state: State::Flying, run: 0 });
         self.in_flight += bytes;
         self.unsettled += 1;
     }
@@ -214,11 +224,18 @@ impl SentSpace {
                 // This range and all below it are older than anything that waits.
                 break;
             }
-            while self.ring.get(at).is_some_and(|s| s.pn <= end) {
+            // An acknowledgement tells again what the ones before it told: runs of that are passed in one step, and grow
+            // into one, so that the work is that of what is new.
+            let first = at;
+            while let Some(sent) = self.ring.get(at).filter(|s| s.pn <= end) {
+                let step = sent.run.max(1) as usize;
                 if let Some(settled) = self.settle(at, &mut carried) {
                     packet(settled);
                 }
-                at += 1;
+                at += step;
+            }
+            if let Some(start) = self.ring.get_mut(first).filter(|_| at > first) {
+                start.run = u32::try_from(at - first).unwrap_or(u32::MAX);
             }
         }
         self.trim();
@@ -311,7 +328,7 @@ impl SentSpace {
         }
         sent.state = State::Settled;
         self.unsettled = self.unsettled.saturating_sub(1);
-        let settled = Settled { pn: sent.pn, at: sent.at, bytes: sent.bytes };
+        let settled = Settled { pn: sent.pn, at: sent.at, bytes: sent.bytes, stamp: sent.stamp, marked: sent.marked };
         self.carried_by(at).for_each(carried);
         Some(settled)
     }

@@ -7,6 +7,7 @@ mod progress;
 mod swarm;
 mod text;
 mod traced;
+mod transport;
 mod validate;
 mod words;
 
@@ -83,6 +84,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Measure Reliable UDP: throughput, fairness, queueing, harms, figure by figure; exit 1 if a claimed one is missed
+    Transport(transport::Plan),
     /// Run scenarios drawn at random, with faults and then without; exit 1 at the first that does not hold
     Swarm(swarm::Plan),
     /// Run a scenario, a trace's or a seed's, and judge it as the swarm does; exit 0 if it holds, 1 if not, 2 if it is bad
@@ -140,6 +143,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run { file, seed, json, trace } => run_file(&file, seed, json, &trace, &mut out),
         Command::Matrix { seeds, json } => matrix::run(seeds, json, &mut out),
         Command::Validate { seed, json } => validate::run(seed, json, &mut out),
+        Command::Transport(plan) => transport::run(&plan, &mut out),
         Command::Swarm(plan) => swarm::run(&plan, &mut out),
         Command::Replay(replay) => replay.run(&mut out),
         Command::Shrink(shrink) => shrink.run(&mut out),

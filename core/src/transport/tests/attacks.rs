@@ -66,10 +66,10 @@ fn an_acknowledgement_of_what_was_never_sent_is_a_violation_and_changes_nothing(
 
 #[test]
 fn an_optimistic_end_is_found_out_before_its_window_is_twice_the_honest_one() {
-    for seed in 0..50 {
+    for (seed, algorithm) in (0..150).zip(controllers::ALL.into_iter().cycle()) {
         let mut victim = Victim::new();
         let rng = Entropy::new(&[5; 32]).stream("victim", seed);
-        victim.end = Transport::new(victim.now, &TransportConfig::default(), rng, ms(50), PAYLOAD);
+        victim.end = Transport::new(victim.now, &controllers::with(algorithm), rng, ms(50), PAYLOAD);
         // Honest would be: one window a round trip, acknowledged after it. This end acknowledges every number up to
         // where it guesses the other to be, a tenth of a round trip after each burst.
         let (mut largest, mut found) = (0, None::<u32>);

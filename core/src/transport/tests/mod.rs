@@ -2,6 +2,7 @@
 
 mod attacks;
 mod channels;
+mod controllers;
 mod credit;
 mod kinds;
 mod paths;
@@ -48,6 +49,7 @@ struct Flying {
     to: usize,
     path: PathId,
     pn: u64,
+    ecn: Ecn,
     body: Vec<u8>,
 }
 
@@ -72,6 +74,8 @@ pub(super) struct Pair {
     pub(super) log: Vec<Logged>,
     /// Whether the application takes messages.
     pub(super) polls: [bool; 2],
+    /// The network marks what is ECN capable.
+    pub(super) marked: bool,
     flying: Vec<Flying>,
     seen: BTreeSet<(usize, PathId, u64)>,
     order: u64,
@@ -96,6 +100,7 @@ impl Pair {
             frames: Default::default(),
             log: Vec::new(),
             polls: [true; 2],
+            marked: false,
             flying: Vec::new(),
             seen: BTreeSet::new(),
             order: 0,
@@ -193,10 +198,15 @@ impl Pair {
             eliciting: built.ack_eliciting,
             body: body.clone(),
         });
-        self.put(n, path, built.pn, body);
+        let marked = self.marked && built.ecn == Ecn::Ect0;
+        self.put_marked(n, path, built.pn, if marked { Ecn::Ce } else { built.ecn }, body);
     }
 
     pub(super) fn put(&mut self, from: usize, path: PathId, pn: u64, body: Vec<u8>) {
+        self.put_marked(from, path, pn, Ecn::NotCapable, body);
+    }
+
+    fn put_marked(&mut self, from: usize, path: PathId, pn: u64, ecn: Ecn, body: Vec<u8>) {
         let wire = self.wires[path as usize].clone();
         let size = body.len() + path::PACKET_OVERHEAD as usize;
         if wire.cut[from] || size > wire.carries || self.rng.below(1000) < wire.loss {
@@ -207,7 +217,7 @@ impl Pair {
             let jitter = Duration::from_nanos(self.rng.below(crate::time::nanos(wire.jitter).max(1)));
             self.order += 1;
             let (at, order, to) = (self.now + wire.delay + jitter, self.order, 1 - from);
-            self.flying.push(Flying { at, order, to, path, pn, body: body.clone() });
+            self.flying.push(Flying { at, order, to, path, pn, ecn, body: body.clone() });
         }
     }
 
@@ -221,7 +231,7 @@ impl Pair {
                 let frames = &mut self.frames[packet.to];
                 let take = &mut |frame| frames.push(frame);
                 let end = &mut self.ends[packet.to];
-                let done = end.received(self.now, packet.path, packet.pn, Ecn::NotCapable, &packet.body, take);
+                let done = end.received(self.now, packet.path, packet.pn, packet.ecn, &packet.body, take);
                 assert_eq!(done, Ok(()), "honest ends");
             }
         }
