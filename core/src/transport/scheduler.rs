@@ -112,7 +112,7 @@ impl Transport {
             if len + NEARLY_FULL >= path.payload {
                 path.mtu.on_full();
             }
-            if !self.has_data(id) {
+            if !self.has_data(now, id) {
                 self.paths.get_mut(usize::from(id))?.on_dry();
             }
         } else {
