@@ -10,7 +10,7 @@
 use super::journal::{Entry, Journal, Received, What};
 use super::{ClientIndex, GroupIndex, Host, Scenario, Target};
 use posse_core::{Channel, Duration, Instant, Path, Reliability};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 /// Messages of one sender to one receiver in one scope.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -286,14 +286,14 @@ fn fate<'a>(kind: Reliability, sent: &BTreeMap<u64, Posted>, received: &'a [Rece
         outside += u64::from(!r.inside);
         if !r.intact || sent.get(&r.number).map(|posted| posted.at) != Some(r.sent_at) {
             foreign += 1;
-        } else if delivered.contains_key(&r.number) {
-            repeated += 1;
-        } else {
+        } else if let btree_map::Entry::Vacant(place) = delivered.entry(r.number) {
             let key = sent.get(&r.number).and_then(|posted| posted.key);
             let last = last.entry(key.filter(|_| kind == Reliability::UnreliableSequenced)).or_default();
             reordered += u64::from(*last > r.number);
             *last = r.number.max(*last);
-            delivered.insert(r.number, r);
+            place.insert(r);
+        } else {
+            repeated += 1;
         }
     }
     // Those that a later one of their key could take the place of, looking back from the last.
