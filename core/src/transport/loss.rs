@@ -146,8 +146,6 @@ impl Transport {
             return;
         }
         path.timeouts = path.timeouts.saturating_add(1);
-        path.mtu.on_lost(now, path.sent.largest_waiting() as usize);
-        path.resize();
         path.probes = PROBES;
         let silent = now.since(path.last_acked.map_or(path.opened, |at| at.max(path.opened)));
         let (timeouts, mut oldest) = (path.timeouts, [None; PROBE_PIECES]);

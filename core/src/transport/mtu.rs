@@ -8,7 +8,7 @@
 //! [`RAISE_AFTER`] (PMTU_RAISE_TIMER, RFC 8899 §5.1.1).
 //!
 //! A path may come to carry less (a tunnel on the way, another route) and swallow what is larger without a word. If
-//! several losses or timeouts in a row hit datagrams above the base and no such datagram is acknowledged in between, the
+//! several rounds of losses in a row hit datagrams above the base and no such datagram is acknowledged in between, the
 //! path falls back to the base at once (black hole detection, RFC 8899 §4.3). So it does when the system refuses the size.
 
 use crate::time::{Duration, Instant};
@@ -22,7 +22,8 @@ const NEAR: usize = 16;
 const RAISE_AFTER: Duration = Duration::from_secs(600);
 /// Pause after a black hole: a route that flaps does so for a while.
 const AFTER_HOLE: Duration = Duration::from_secs(60);
-/// Losses and timeouts in a row, of datagrams above the base alone, that make a black hole.
+/// Rounds of losses in a row, of datagrams above the base alone, that make a black hole. Timeouts do not count: at the end of
+/// a transfer several in a row may follow from one lost datagram, and the probes that they send are of the base size.
 const HOLE: u8 = 3;
 /// Probe timeouts until a probe that nobody acknowledged counts as lost.
 const PROBE_PTOS: u32 = 3;
@@ -128,8 +129,7 @@ impl Mtu {
         }
     }
 
-    /// At one moment datagrams were found lost, or a timeout passed; the largest of them had `size`. Says whether the
-    /// path fell back to the base.
+    /// At one moment datagrams were found lost; the largest of them had `size`. Says whether the path fell back to the base.
     pub(super) fn on_lost(&mut self, now: Instant, size: usize) -> bool {
         if self.current == self.base || size <= self.base {
             return false;

@@ -148,11 +148,6 @@ impl SentSpace {
         self.ring.front().map(|sent| sent.at)
     }
 
-    /// Bytes of the largest packet that waits for word.
-    pub(super) fn largest_waiting(&self) -> u64 {
-        self.ring.iter().filter(|sent| sent.state != State::Settled).map(|sent| sent.bytes).max().unwrap_or(0)
-    }
-
     pub(super) fn is_full(&self) -> bool {
         self.ring.len() >= MAX_OUTSTANDING
     }

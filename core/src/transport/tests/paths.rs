@@ -324,7 +324,7 @@ fn send_bulk(pair: &mut Pair, count: u32) {
 #[test]
 fn a_direct_path_learns_how_large_a_datagram_it_carries_even_where_packets_are_lost() {
     for (carries, loss) in [(1_500, 0), (1_500, 50), (1_400, 0), (1_400, 20), (1_200, 0)] {
-        let pair = bulk_on_a_direct_path_that_carries(carries, loss, 80);
+        let pair = bulk_on_a_direct_path_that_carries(carries, loss, 100);
         let found = pair.ends[A].paths[DIRECT as usize].datagram() as usize;
         let best = carries.min(1_472);
         assert!(found <= best && (loss > 0 || found + 16 >= best), "{found} of {carries} at {loss} ‰");

@@ -171,9 +171,9 @@ fn a_lost_message_of_a_game_costs_one_interval_and_not_a_round_trip() {
         std::format!("{loss} ‰: p50 {:?} p99 {:?} p99.9 {:?}, {bytes} bytes a message", at(500), at(990), at(999))
     };
     insta::assert_snapshot!([0, 10, 50].map(figure).join("\n"), @r"
-    0 ‰: p50 25ms p99 25ms p99.9 25ms, 219 bytes a message
-    10 ‰: p50 25ms p99 41.667ms p99.9 41.667ms, 278 bytes a message
-    50 ‰: p50 25ms p99 41.667ms p99.9 58.334ms, 364 bytes a message
+    0 ‰: p50 25ms p99 25ms p99.9 25ms, 217 bytes a message
+    10 ‰: p50 25ms p99 41.667ms p99.9 41.667ms, 276 bytes a message
+    50 ‰: p50 25ms p99 41.667ms p99.9 58.334ms, 363 bytes a message
     ");
 }
 
