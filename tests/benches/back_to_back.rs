@@ -10,12 +10,17 @@
 //! machine writes arrives 5 ms later. Three rows a suite: a full packet built and sealed by the client, the same packet opened
 //! and handed on by the server (polling included), an acknowledgement taken in by the client. A fourth has every other packet of
 //! 64 dropped, so that an acknowledgement of 32 ranges is what arrives.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot go on fails, and tells what it measured")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark that cannot go on fails, and tells what it measured"
+)]
 
 use posse_core::config::{ClientConfig, ServerConfig};
 use posse_core::secure::{Aes256Gcm, ChaCha20Poly1305, Crypto, public_key};
 use posse_core::{
-    Channel, Client, ClientEvent, Ecn, Input, Instant, Machine, Outbox, PeerId, SendOptions, Server, ServerEvent, SocketId,
+    Channel, Client, ClientEvent, Ecn, Input, Instant, Machine, Outbox, PeerId, SendOptions, Server, ServerEvent,
+    SocketId,
 };
 use posse_sim::NullCrypto;
 use posse_tests::{APP, SERVER_KEY};
@@ -231,7 +236,10 @@ fn main() {
         let (start, packets) = (std::time::Instant::now(), MEASURED);
         two.bulk(packets);
         let rate = two.building.packets as f64 / start.elapsed().as_secs_f64();
-        println!("{name}: {rate:.0} packets/s through both ends, {:.0} MiB/s", rate * MESSAGE.len() as f64 / f64::from(1 << 20));
+        println!(
+            "{name}: {rate:.0} packets/s through both ends, {:.0} MiB/s",
+            rate * MESSAGE.len() as f64 / f64::from(1 << 20)
+        );
         two.building.row("a full packet built and sealed");
         two.receiving.row("opened, delivered, polled");
         two.acknowledged.row("an acknowledgement taken in");
