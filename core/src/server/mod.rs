@@ -295,8 +295,10 @@ impl Server {
             return;
         };
         if let Some(session) = self.requests.get(&request).and_then(|s| self.sessions[*s as usize].session.as_deref()) {
-            // Only to the address that was answered first: a copied request must not draw packets elsewhere.
-            if session.addr == from && !session.reply.is_empty() {
+            // Also to another address than was answered first, for a NAT may have restarted in between. A copied request
+            // draws no more than any other would, a twentieth of its size; the session itself stays where it is until the
+            // client's first packet shows where that came from.
+            if !session.reply.is_empty() {
                 space[..session.reply.len()].copy_from_slice(&session.reply);
                 out.commit(session.reply.len(), Transmit::datagram(SocketId::MAIN, from));
             }
