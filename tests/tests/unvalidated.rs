@@ -132,13 +132,17 @@ proptest! {
 }
 
 #[test]
-fn a_request_seen_by_another_draws_no_reply_to_that_others_address() {
+fn a_request_from_another_address_draws_the_same_small_reply_and_no_second_session() {
     let (mut server, mut out, request) = (server(), outbox(), request(1));
     let [honest, other] = [1, 2].map(|n| SocketAddr::from(([9, 9, 9, n], 999)));
     hand(&mut server, Instant::ZERO, honest, &request, &mut out);
     assert_eq!(drain(&mut out).iter().map(|(to, _)| *to).collect::<Vec<_>>(), [honest]);
+    let size = server.size();
     hand(&mut server, Instant::ZERO, other, &request, &mut out);
-    assert!(drain(&mut out).is_empty());
+    // A NAT may have restarted in between, so that it is the same client; a stranger gains no more than by its own request.
+    let replies = drain(&mut out);
+    assert!(matches!(&replies[..], [(to, bytes)] if *to == other && bytes.len() * 20 < request.len()), "{replies:?}");
+    assert_eq!(server.size(), size);
     hand(&mut server, Instant::ZERO, honest, &request, &mut out);
     assert_eq!(drain(&mut out).iter().map(|(to, _)| *to).collect::<Vec<_>>(), [honest]);
 }
