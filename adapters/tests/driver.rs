@@ -3,7 +3,7 @@
 
 use posse::{
     BindError, Driver, Ecn, Input, Instant, Machine, Outbox, Request, SendFailure, SocketId, SocketInput, StreamEnd,
-    StreamId, StreamInput, Tap, Transmit, Via, Wake,
+    StreamId, StreamInput, Tap, Transmit, Via, Wake, datagrams,
 };
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -29,8 +29,7 @@ impl Machine for Puppet {
         match input {
             Input::Datagrams { from, ecn, stride, bytes, .. } => {
                 self.batches += 1;
-                let stride = if stride == 0 { bytes.len() } else { stride };
-                self.got.extend(bytes.chunks(stride).map(|d| (from, ecn, d.to_vec())));
+                self.got.extend(datagrams(stride, bytes).map(|d| (from, ecn, d.to_vec())));
             }
             Input::Socket(id, what) => self.opened.push((id, what)),
             Input::SendFailed { to, size, why, .. } => self.failed.push((to, size, why)),

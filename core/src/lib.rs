@@ -37,7 +37,7 @@ pub use event::{
 };
 pub use ids::{Channel, GroupId, LoginId, PeerId, Reliability, SocketId, StreamId};
 pub use machine::{
-    Ecn, Entry, Input, Machine, Request, Room, SendFailure, SocketInput, StreamEnd, StreamInput, Tap, Wake,
+    Ecn, Entry, Input, Machine, Request, Room, SendFailure, SocketInput, StreamEnd, StreamInput, Tap, Wake, datagrams,
 };
 pub use outbox::{Outbox, Transmit, Via};
 pub use server::{GroupOptions, Server};

@@ -125,6 +125,12 @@ pub enum SocketInput {
     Closed,
 }
 
+/// The single datagrams of an [`Input::Datagrams`]: `bytes` cut at each `stride`, or whole if that is 0. None of no bytes.
+pub fn datagrams(stride: usize, bytes: &mut [u8]) -> impl Iterator<Item = &mut [u8]> {
+    let stride = if stride == 0 { bytes.len() } else { stride };
+    bytes.chunks_mut(stride.max(1))
+}
+
 /// Why a datagram could not be sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SendFailure {

@@ -16,7 +16,7 @@ use posse_core::fuzzing::{self, Fact};
 use posse_core::secure::public_key;
 use posse_core::{
     Client, ClientConfig, ClientEvent, Ecn, GroupId, GroupOptions, Input, Instant, LoginId, Machine, Outbox, PeerId,
-    Server, ServerConfig, ServerEvent, SocketId, SocketInput, Via,
+    Server, ServerConfig, ServerEvent, SocketId, SocketInput, Via, datagrams,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -268,7 +268,7 @@ impl Stage {
 
     /// Hands datagrams to a host, having read along.
     pub(crate) fn deliver(&mut self, host: usize, from: SocketAddr, ecn: Ecn, stride: usize, mut bytes: Vec<u8>) {
-        for datagram in bytes.chunks(if stride == 0 { bytes.len().max(1) } else { stride }) {
+        for datagram in datagrams(stride, &mut bytes) {
             self.learn(host, from, datagram);
             let (arrived, _) = self.ledger.entry(from).or_default();
             *arrived += datagram.len();

@@ -16,7 +16,7 @@ use crate::entropy::Entropy;
 use crate::event::{ClientEvent, EndReason, LoginFailure, Path};
 use crate::goodbye::Goodbye;
 use crate::ids::{Channel, GroupId, PeerId, SocketId};
-use crate::machine::{Entry, Input, Machine, Request, SendFailure, SocketInput, Tap, Wake};
+use crate::machine::{self, Entry, Input, Machine, Request, SendFailure, SocketInput, Tap, Wake};
 use crate::outbox::Outbox;
 use crate::secure::OpenError;
 use crate::time::{Duration, Instant};
@@ -431,8 +431,7 @@ impl Machine for Client {
         }
         match input {
             Input::Datagrams { socket: SocketId::MAIN, from, ecn, stride, bytes, .. } => {
-                let stride = if stride == 0 { bytes.len().max(1) } else { stride };
-                for datagram in bytes.chunks_mut(stride) {
+                for datagram in machine::datagrams(stride, bytes) {
                     self.datagram(now, from, ecn, datagram);
                 }
             }

@@ -11,7 +11,7 @@
 //! | answer | 3, number, IPv4 address, port as they were seen | reflector → classifier |
 
 use crate::nat::{Filtering, Mapping};
-use posse_core::{Input, Instant, Machine, Outbox, Request, SocketId, SocketInput, Tap, Transmit, Wake};
+use posse_core::{Input, Instant, Machine, Outbox, Request, SocketId, SocketInput, Tap, Transmit, Wake, datagrams};
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
@@ -161,8 +161,7 @@ impl Classifier {
 impl Machine for Reflector {
     fn handle(&mut self, _: Instant, input: Input<'_>, out: &mut Outbox) {
         let Input::Datagrams { socket, from, stride, bytes, .. } = input else { return };
-        let stride = if stride == 0 { bytes.len() } else { stride };
-        for message in bytes.chunks(stride.max(1)) {
+        for message in datagrams(stride, bytes) {
             self.message(socket, from, message);
         }
         self.desk.transmit(out);
@@ -188,8 +187,7 @@ impl Machine for Classifier {
         match input {
             Input::Socket(SECOND, SocketInput::Opened { .. }) => self.ask(),
             Input::Datagrams { socket, stride, bytes, .. } => {
-                let stride = if stride == 0 { bytes.len() } else { stride };
-                bytes.chunks(stride.max(1)).for_each(|message| self.answer(socket, message));
+                datagrams(stride, bytes).for_each(|message| self.answer(socket, message));
             }
             _ => {}
         }

@@ -3,7 +3,7 @@
 use crate::record::{OwnedEntry, Replay};
 use posse_core::{
     Channel, Duration, Entry, Input, Instant, Machine, Outbox, PeerId, Request, SendOptions, SocketId, Tap, To,
-    Transmit, Wake,
+    Transmit, Wake, datagrams,
 };
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -31,8 +31,7 @@ impl Machine for EchoServer {
             tap.record(now, Entry::Input { input: &input, room: out.state() });
         }
         let Input::Datagrams { socket, from, stride, bytes, .. } = input else { return };
-        let stride = if stride == 0 { bytes.len() } else { stride };
-        for datagram in bytes.chunks(stride.max(1)) {
+        for datagram in datagrams(stride, bytes) {
             if self.waiting.len() < MAX_WAITING {
                 self.waiting.push_back((socket, from, datagram.to_vec()));
             }
@@ -129,8 +128,7 @@ impl Machine for EchoClient {
             tap.record(now, Entry::Input { input: &input, room: out.state() });
         }
         let Input::Datagrams { stride, bytes, .. } = input else { return };
-        let stride = if stride == 0 { bytes.len() } else { stride };
-        for datagram in bytes.chunks(stride.max(1)) {
+        for datagram in datagrams(stride, bytes) {
             let number = match datagram.split_first_chunk() {
                 Some((number, rest)) if rest.starts_with(&self.seed) => u64::from_be_bytes(*number),
                 _ => u64::MAX,

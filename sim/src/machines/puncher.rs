@@ -85,11 +85,9 @@ impl Door {
 }
 
 /// The single datagrams of an input, and where they came from.
-fn datagrams<'a>(input: Input<'a>) -> Option<(SocketAddr, impl Iterator<Item = &'a [u8]>)> {
+fn datagrams<'a>(input: Input<'a>) -> Option<(SocketAddr, impl Iterator<Item = &'a mut [u8]>)> {
     let Input::Datagrams { from, stride, bytes, .. } = input else { return None };
-    let stride = if stride == 0 { bytes.len() } else { stride };
-    let bytes: &'a [u8] = bytes;
-    Some((from, bytes.chunks(stride.max(1))))
+    Some((from, posse_core::datagrams(stride, bytes)))
 }
 
 /// Introduces two punchers to each other and passes on what each has heard.

@@ -227,16 +227,9 @@ fn pairs(groups: &BTreeMap<GroupIndex, BTreeSet<Session>>) -> BTreeSet<Pair> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{A, B, ROOM, entry};
     use super::*;
     use posse_core::LeaveReason;
-
-    const ROOM: GroupIndex = GroupIndex(0);
-    const A: ClientIndex = ClientIndex(0);
-    const B: ClientIndex = ClientIndex(1);
-
-    fn entry(at: u64, what: What) -> Entry {
-        Entry { at: Instant::from_millis(at), who: None, what }
-    }
 
     /// `b` leaves at 10 ms and is back at 20 ms; `a` hears of both 5 ms later. `b` sends before and after.
     fn journals(arrivals: &[(u64, u64)]) -> Vec<Journal> {

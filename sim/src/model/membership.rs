@@ -218,15 +218,8 @@ fn said(scenario: &Scenario, notice: Notice) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{A, B, ROOM, entry};
     use super::*;
-
-    const ROOM: GroupIndex = GroupIndex(0);
-    const A: ClientIndex = ClientIndex(0);
-    const B: ClientIndex = ClientIndex(1);
-
-    fn entry(at: u64, what: What) -> Entry {
-        Entry { at: Instant::from_millis(at), who: None, what }
-    }
 
     fn journal(entries: Vec<Entry>) -> Journal {
         Journal { entries, ..Journal::default() }

@@ -12,6 +12,22 @@ use crate::scenario::journal::{Entry, What};
 use posse_core::EndReason;
 use std::collections::BTreeMap;
 
+#[cfg(test)]
+mod testing {
+    //! What the tests of several models write journals of.
+    use super::{ClientIndex, Entry, What};
+    use crate::scenario::GroupIndex;
+    use posse_core::Instant;
+
+    pub(super) const ROOM: GroupIndex = GroupIndex(0);
+    pub(super) const A: ClientIndex = ClientIndex(0);
+    pub(super) const B: ClientIndex = ClientIndex(1);
+
+    pub(super) fn entry(at: u64, what: What) -> Entry {
+        Entry { at: Instant::from_millis(at), who: None, what }
+    }
+}
+
 /// A client's session: whose, and how many it had before.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Session {

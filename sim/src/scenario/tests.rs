@@ -457,9 +457,8 @@ fn characters_of_several_bytes_count_as_one_column() {
     "#);
 }
 
-#[test]
-fn everything_in_a_full_file_arrives_in_the_scenario() {
-    let text = r#"
+/// Some of everything.
+const FULL: &str = r#"
 title = "full"
 seed = 7
 duration = "3s"
@@ -515,6 +514,10 @@ that = "relayed"
 pair = ["adam", "zoe"]
 because = "only-inbound"
 "#;
+
+#[test]
+fn everything_in_a_full_file_arrives_in_the_scenario() {
+    let text = FULL;
     let s = Scenario::parse("full.toml", text).unwrap();
     assert_eq!((s.seed, s.duration, s.groups.as_slice()), (7, Duration::from_secs(3), ["room".to_owned()].as_slice()));
     // Clients keep the order of the file: it decides their addresses and ids.
