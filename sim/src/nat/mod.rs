@@ -51,6 +51,20 @@ pub enum Allocation {
     /// The inside port, unless another inside endpoint has it: then at random. Mappings of one inside endpoint share
     /// the port, so that toward the outside every such NAT maps endpoint-independently.
     Preserving,
+    /// The one before plus [`Nat::stride`], past those that the mappings of others took meanwhile
+    /// ([`Nat::cross_traffic`]). Begins at random in [`Nat::ports`], and wraps around in it.
+    Sequential,
+    /// At random from a block of [`Nat::block`] ports that belongs to the inside address alone, as carriers' NATs do to keep
+    /// fewer logs (RFC 6888 §4, RFC 7422).
+    Block,
+    /// The inside port, also while another inside endpoint has it, unless that one's mapping is for the same destination:
+    /// then at random. What comes in goes to whom it is admitted by (Linux's masquerading; RFC 4787 REQ-3 forbids it).
+    Overloading,
+}
+
+impl Allocation {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Random, Self::Preserving, Self::Sequential, Self::Block, Self::Overloading];
 }
 
 /// How a NAT behaves.
@@ -62,8 +76,14 @@ pub struct Nat {
     pub filtering: Filtering,
     /// See [`Allocation`].
     pub allocation: Allocation,
-    /// What random ports are drawn from.
+    /// What ports are drawn from that are not preserved.
     pub ports: RangeInclusive<u16>,
+    /// From one sequential port to the next; may be negative. 0 is taken for 1.
+    pub stride: i16,
+    /// With sequential ports: how often, on average, others behind this NAT make a mapping. `None`: there is nobody else.
+    pub cross_traffic: Option<Duration>,
+    /// Ports of one block.
+    pub block: u16,
     /// How long a mapping lives after the last packet that refreshed it.
     pub lifetime: Duration,
     /// Whether packets from outside refresh a mapping too; those from inside always do.
@@ -81,6 +101,9 @@ impl Nat {
             filtering,
             allocation: Allocation::Random,
             ports: 1024..=65535,
+            stride: 1,
+            cross_traffic: None,
+            block: table::BLOCK,
             lifetime: table::LIFETIME,
             inbound_refresh: false,
             hairpin: false,
@@ -113,6 +136,27 @@ impl Nat {
     #[must_use]
     pub fn ports(mut self, ports: RangeInclusive<u16>) -> Self {
         self.ports = ports;
+        self
+    }
+
+    /// See [`Self::stride`].
+    #[must_use]
+    pub fn stride(mut self, stride: i16) -> Self {
+        self.stride = stride;
+        self
+    }
+
+    /// See [`Self::cross_traffic`].
+    #[must_use]
+    pub fn cross_traffic(mut self, every: Duration) -> Self {
+        self.cross_traffic = Some(every);
+        self
+    }
+
+    /// See [`Self::block`].
+    #[must_use]
+    pub fn block(mut self, block: u16) -> Self {
+        self.block = block;
         self
     }
 

@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Random ports tried for one mapping (one to a word of its block) before the range is searched from the last one on.
-const TRIES: usize = 16;
+const TRIES: usize = WORDS;
+/// Words of a drawn block.
+const WORDS: usize = 16;
 
 /// A NAT at work. See the module's text.
 pub struct NatBox {
@@ -19,8 +21,13 @@ pub struct NatBox {
     dice: ChaCha8Rng,
     /// Mappings by what they are looked up by from inside.
     mappings: BTreeMap<Key, Entry>,
-    /// Mappings by outside port. A preserving NAT may have several of one inside endpoint on a port.
+    /// Mappings by outside port. A preserving NAT may have several of one inside endpoint on a port, an overloading one of
+    /// several.
     ports: BTreeMap<u16, Vec<Key>>,
+    /// The sequential port given last, and when; none before the first.
+    last: Option<(u16, Instant)>,
+    /// First ports of the blocks that belong to inside addresses.
+    blocks: BTreeMap<Ipv4Addr, u16>,
 }
 
 /// Inside endpoint, and as much of the destination as tells mappings apart; the rest is zero.
@@ -47,7 +54,15 @@ impl NatBox {
     /// A NAT with the outside address `outside`. Its ports are drawn from (`seed`, `number`).
     pub fn new(seed: u64, number: u64, outside: Ipv4Addr, config: Nat) -> Self {
         let dice = stream(seed, Label::Nat, number);
-        Self { config, outside, dice, mappings: BTreeMap::new(), ports: BTreeMap::new() }
+        Self {
+            config,
+            outside,
+            dice,
+            mappings: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            last: None,
+            blocks: BTreeMap::new(),
+        }
     }
 
     /// Its outside address.
@@ -77,7 +92,7 @@ impl NatBox {
         let until = now + self.config.lifetime;
         let created = !self.mappings.contains_key(&key);
         if created {
-            let port = self.allocate(now, from)?;
+            let port = self.allocate(now, key)?;
             self.ports.entry(port).or_default().push(key);
             self.mappings.insert(key, Entry { port, until, admitted: BTreeSet::new() });
         }
@@ -126,6 +141,8 @@ impl NatBox {
     pub fn reboot(&mut self) {
         self.mappings.clear();
         self.ports.clear();
+        self.last = None;
+        self.blocks.clear();
     }
 
     /// The table is lost, and the address is another.
@@ -148,31 +165,92 @@ impl NatBox {
         }
     }
 
-    /// An outside port for a new mapping of `inside`. Draws one block, whatever comes of it.
-    fn allocate(&mut self, now: Instant, inside: SocketAddrV4) -> Result<u16, DropReason> {
+    /// An outside port for the new mapping `key`. Draws one block, whatever comes of it, and one more where a sequence
+    /// begins.
+    fn allocate(&mut self, now: Instant, key: Key) -> Result<u16, DropReason> {
         let block = Block::draw(&mut self.dice);
-        if self.config.allocation == Allocation::Preserving && self.is_free(now, inside.port(), Some(inside)) {
+        let inside = key.0;
+        let kept = match self.config.allocation {
+            Allocation::Preserving => self.is_free(now, inside.port(), |k| k.0 == inside),
+            Allocation::Overloading => self.is_free(now, inside.port(), |k| k.0 == inside || k.1 != key.1),
+            Allocation::Sequential => return self.next_in_sequence(now, &block),
+            Allocation::Random | Allocation::Block => false,
+        };
+        if kept {
             return Ok(inside.port());
         }
-        let (first, last) = (*self.config.ports.start(), *self.config.ports.end());
+        let (first, last) = match self.config.allocation {
+            Allocation::Block => self.block_of(*inside.ip(), &block)?,
+            _ => (*self.config.ports.start(), *self.config.ports.end()),
+        };
         let count = u64::from(last.saturating_sub(first)) + 1;
         let mut port = first;
         for word in 0..TRIES {
             port = first.saturating_add(below(block.word(word), count) as u16);
-            if self.is_free(now, port, None) {
+            if self.is_free(now, port, |_| false) {
                 return Ok(port);
             }
         }
         let mut all = (port..=last).chain(first..port);
-        all.find(|p| self.is_free(now, *p, None)).ok_or(DropReason::NoPort)
+        all.find(|p| self.is_free(now, *p, |_| false)).ok_or(DropReason::NoPort)
     }
 
-    /// Whether `port` has no live mapping but those of `owner`. Takes dead ones away.
-    fn is_free(&mut self, now: Instant, port: u16, owner: Option<SocketAddrV4>) -> bool {
+    /// The next port of the sequence that is free, past what others took since the last one.
+    fn next_in_sequence(&mut self, now: Instant, block: &Block) -> Result<u16, DropReason> {
+        let (first, last) = (*self.config.ports.start(), *self.config.ports.end());
+        let count = i64::from(last.saturating_sub(first)) + 1;
+        let stride = if self.config.stride == 0 { 1 } else { i64::from(self.config.stride) };
+        let step = |port: u16, steps: i64| {
+            first.saturating_add((i64::from(port.saturating_sub(first)) + stride * steps).rem_euclid(count) as u16)
+        };
+        let mut port = match self.last {
+            Some((port, then)) => step(port, 1 + self.taken_by_others(now.since(then), block)),
+            None => first.saturating_add(below(Block::draw(&mut self.dice).word(0), count as u64) as u16),
+        };
+        for _ in 0..count {
+            if self.is_free(now, port, |_| false) {
+                self.last = Some((port, now));
+                return Ok(port);
+            }
+            port = step(port, 1);
+        }
+        Err(DropReason::NoPort)
+    }
+
+    /// How many mappings others made within `time`: each word of the block is one that falls into it or not, which comes close
+    /// to Poisson's law while few are expected. Beyond that, just as many as are expected.
+    fn taken_by_others(&self, time: Duration, block: &Block) -> i64 {
+        let Some(every) = self.config.cross_traffic.filter(|every| !every.is_zero()) else { return 0 };
+        let (time, span) = (time.as_nanos(), every.as_nanos().saturating_mul(WORDS as u128));
+        if time >= span {
+            return i64::try_from(time / every.as_nanos()).unwrap_or(i64::MAX >> 32).min(i64::from(u16::MAX));
+        }
+        (0..WORDS).filter(|&word| (u128::from(block.word(word)) * span) >> 32 < time).count() as i64
+    }
+
+    /// First and last port of the block of an inside address, which it is given with its first mapping.
+    fn block_of(&mut self, inside: Ipv4Addr, dice: &Block) -> Result<(u16, u16), DropReason> {
+        let (first, last) = (*self.config.ports.start(), *self.config.ports.end());
+        let size = self.config.block.clamp(1, last.saturating_sub(first).max(1));
+        if let Some(&block) = self.blocks.get(&inside) {
+            return Ok((block, block.saturating_add(size - 1).min(last)));
+        }
+        let count = (u64::from(last.saturating_sub(first)) + 1) / u64::from(size);
+        // The word that is needed last for a port itself.
+        let drawn = below(dice.word(WORDS - 1), count);
+        let at = |n: u64| first.saturating_add((n as u16).saturating_mul(size));
+        let mut all = (drawn..count).chain(0..drawn).map(at);
+        let block = all.find(|b| !self.blocks.values().any(|taken| taken == b)).ok_or(DropReason::NoPort)?;
+        self.blocks.insert(inside, block);
+        Ok((block, block.saturating_add(size - 1)))
+    }
+
+    /// Whether `port` has no live mapping but such as may `share` it. Takes dead ones away.
+    fn is_free(&mut self, now: Instant, port: u16, share: impl Fn(&Key) -> bool) -> bool {
         for key in self.ports.get(&port).cloned().unwrap_or_default() {
             self.expire(now, key);
         }
-        self.ports.get(&port).is_none_or(|keys| keys.iter().all(|k| Some(k.0) == owner))
+        self.ports.get(&port).is_none_or(|keys| keys.iter().all(share))
     }
 }
 
@@ -198,6 +276,10 @@ fn filter_part(filtering: Filtering, remote: SocketAddrV4) -> SocketAddrV4 {
 
 /// RFC 4787 §4.3 asks for at least this.
 pub(super) const LIFETIME: Duration = Duration::from_secs(120);
+
+/// Ports of a block unless said otherwise: what carriers give a subscriber is between some hundreds and some thousands (RFC
+/// 7422 §2.2 counts with 1,000).
+pub(super) const BLOCK: u16 = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -308,6 +390,91 @@ mod tests {
             assert_eq!(nat.inbound(at(0), remote(host, 7), INSIDE.port()), Ok(INSIDE));
         }
         assert_eq!(nat.inbound(at(0), remote(4, 7), INSIDE.port()), Err(DropReason::Filtered));
+    }
+
+    #[test]
+    fn sequential_ports_follow_each_other_by_the_stride_and_wrap_in_their_range() {
+        for stride in [1, 2, -1, -7] {
+            let config = Nat::symmetric().allocation(Allocation::Sequential).stride(stride).ports(2000..=2999);
+            let mut nat = NatBox::new(1, 0, OUTSIDE, config);
+            let ports: Vec<i64> =
+                (0..200).map(|p| nat.outbound(at(0), INSIDE, remote(1, p)).unwrap().from.port().into()).collect();
+            for two in ports.windows(2) {
+                assert_eq!((two[1] - two[0] - i64::from(stride)).rem_euclid(1000), 0, "{stride}");
+            }
+            assert!(ports.iter().all(|p| (2000..=2999).contains(p)));
+        }
+    }
+
+    #[test]
+    fn a_sequential_port_that_is_taken_is_passed_over() {
+        let config = Nat::symmetric().allocation(Allocation::Sequential).ports(2000..=2003);
+        let mut nat = NatBox::new(1, 0, OUTSIDE, config);
+        let mut ports: Vec<_> =
+            (0..4).map(|p| nat.outbound(at(p), INSIDE, remote(1, p as u16)).unwrap().from).collect();
+        assert_eq!(nat.outbound(at(5), INSIDE, remote(1, 9)), Err(DropReason::NoPort));
+        // Only the second one has expired.
+        for p in [0, 2, 3] {
+            nat.outbound(at(60), INSIDE, remote(1, p)).unwrap();
+        }
+        assert_eq!(nat.outbound(at(125), INSIDE, remote(1, 9)).unwrap().from, ports[1]);
+        ports.dedup();
+        assert_eq!(ports.len(), 4);
+    }
+
+    #[test]
+    fn others_behind_a_sequential_nat_take_ports_as_often_as_said() {
+        for (every, within) in [(1000, 100), (100, 100), (10, 100), (1, 100)] {
+            let config =
+                Nat::symmetric().allocation(Allocation::Sequential).cross_traffic(Duration::from_millis(every));
+            let mut nat = NatBox::new(7, 0, OUTSIDE, config.lifetime(Duration::from_millis(1)));
+            let mut port = |n: u64| {
+                let now = Instant::from_millis(n * within);
+                i64::from(nat.outbound(now, INSIDE, remote(1, 1 + n as u16)).unwrap().from.port())
+            };
+            let (mut before, mut taken) = (port(0), Vec::new());
+            for n in 1..400 {
+                let next = port(n);
+                taken.push((next - before - 1).rem_euclid(64_512));
+                before = next;
+            }
+            let (sum, expected) = (taken.iter().sum::<i64>() as f64, 399.0 * within as f64 / every as f64);
+            assert!((sum - expected).abs() <= 4.0 * expected.sqrt(), "{every}: {sum} of {expected}");
+            assert_eq!(every == 1, taken.iter().all(|n| *n == 100), "beyond 16, just what is expected");
+        }
+    }
+
+    #[test]
+    fn each_inside_address_has_a_block_of_its_own() {
+        let config = Nat::symmetric().allocation(Allocation::Block).block(100).ports(2000..=2399);
+        let mut nat = NatBox::new(1, 0, OUTSIDE, config);
+        let mut blocks = BTreeSet::new();
+        for host in 2..6 {
+            let inside = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, host), 4000);
+            let ports: BTreeSet<_> =
+                (0..100).map(|p| nat.outbound(at(0), inside, remote(1, p)).unwrap().from.port()).collect();
+            assert_eq!(ports.len(), 100);
+            assert_eq!(ports.last().unwrap() - ports.first().unwrap(), 99);
+            assert!(blocks.insert(*ports.first().unwrap()));
+            assert_eq!(nat.outbound(at(0), inside, remote(1, 100)), Err(DropReason::NoPort), "its block is full");
+        }
+        let fifth = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 4000);
+        assert_eq!(nat.outbound(at(0), fifth, remote(1, 1)), Err(DropReason::NoPort), "all blocks are given");
+        nat.reboot();
+        assert!(nat.outbound(at(0), fifth, remote(1, 1)).is_ok());
+    }
+
+    #[test]
+    fn an_overloading_nat_gives_one_port_to_two_hosts_that_talk_to_different_ends() {
+        let neighbour = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 3), INSIDE.port());
+        let mut nat = NatBox::new(1, 0, OUTSIDE, Nat::symmetric().allocation(Allocation::Overloading));
+        let port = |out: Outbound| out.from.port();
+        assert_eq!(port(nat.outbound(at(0), INSIDE, remote(1, 7)).unwrap()), INSIDE.port());
+        assert_eq!(port(nat.outbound(at(0), neighbour, remote(2, 7)).unwrap()), INSIDE.port(), "another destination");
+        assert_ne!(port(nat.outbound(at(0), neighbour, remote(1, 7)).unwrap()), INSIDE.port(), "the same one");
+        assert_eq!(nat.inbound(at(0), remote(1, 7), INSIDE.port()), Ok(INSIDE));
+        assert_eq!(nat.inbound(at(0), remote(2, 7), INSIDE.port()), Ok(neighbour));
+        assert_eq!(nat.inbound(at(0), remote(3, 7), INSIDE.port()), Err(DropReason::Filtered));
     }
 
     #[test]

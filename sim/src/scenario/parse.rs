@@ -139,6 +139,10 @@ impl<'a> Names<'a> {
                 "mapping",
                 "filtering",
                 "allocation",
+                "ports",
+                "stride",
+                "cross-traffic",
+                "block",
                 "lifetime",
                 "inbound-refresh",
                 "hairpin",
@@ -154,6 +158,10 @@ impl<'a> Names<'a> {
             let filtering = f.require("filtering", BEHAVIOURS)?.word(&FILTERING)?;
             let mut nat = Nat::new(mapping, filtering);
             set(&mut nat.allocation, f.get("allocation"), |v| v.word(&ALLOCATION))?;
+            set(&mut nat.ports, f.get("ports"), |v| v.ports())?;
+            set(&mut nat.stride, f.get("stride"), |v| v.stride())?;
+            set(&mut nat.cross_traffic, f.get("cross-traffic"), |v| v.positive_duration().map(Some))?;
+            set(&mut nat.block, f.get("block"), |v| v.integer(1..=u16::MAX.into()).map(|n| n as u16))?;
             set(&mut nat.lifetime, f.get("lifetime"), |v| v.positive_duration())?;
             set(&mut nat.inbound_refresh, f.get("inbound-refresh"), |v| v.boolean())?;
             set(&mut nat.hairpin, f.get("hairpin"), |v| v.boolean())?;
@@ -539,8 +547,13 @@ pub(super) const FILTERING: [(&str, Filtering); 3] = [
     ("address-dependent", Filtering::AddressDependent),
     ("address-and-port-dependent", Filtering::AddressAndPortDependent),
 ];
-pub(super) const ALLOCATION: [(&str, Allocation); 2] =
-    [("random", Allocation::Random), ("preserving", Allocation::Preserving)];
+pub(super) const ALLOCATION: [(&str, Allocation); 5] = [
+    ("random", Allocation::Random),
+    ("preserving", Allocation::Preserving),
+    ("sequential", Allocation::Sequential),
+    ("block", Allocation::Block),
+    ("overloading", Allocation::Overloading),
+];
 pub(super) const REASONS: [(&str, RelayReason); 6] = [
     ("probing", RelayReason::Probing),
     ("no-answer", RelayReason::NoAnswer),

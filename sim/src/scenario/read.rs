@@ -128,6 +128,21 @@ impl<'a> Value<'a> {
         read.filter(|n| range.contains(n)).ok_or_else(|| self.expected(&what()))
     }
 
+    /// A range of ports, such as `[1024, 65535]`.
+    pub(super) fn ports(&self) -> Result<RangeInclusive<u16>, BadScenario> {
+        let read: Result<Vec<u64>, _> = self.list()?.iter().map(|v| v.integer(1..=u16::MAX.into())).collect();
+        match read?.as_slice() {
+            &[first, last] if first <= last => Ok(first as u16..=last as u16),
+            _ => Err(self.expected("the first and the last port, such as [1024, 65535]")),
+        }
+    }
+
+    /// A whole number that is not 0.
+    pub(super) fn stride(&self) -> Result<i16, BadScenario> {
+        let read = self.value.as_integer().and_then(|i| i16::from_str_radix(i.as_str(), i.radix()).ok());
+        read.filter(|n| *n != 0).ok_or_else(|| self.expected("a whole number from -32768 to 32767 that is not 0"))
+    }
+
     /// A number of at least 1, such as the 1.1 of "within 1.1 times the bound".
     pub(super) fn ratio(&self) -> Result<f64, BadScenario> {
         let read = match self.value {

@@ -471,7 +471,11 @@ up = { rate = "1Mb/s", queue = "64KiB" }
 [nat.carrier]
 mapping = "address-dependent"
 filtering = "endpoint-independent"
-allocation = "preserving"
+allocation = "sequential"
+ports = [2000, 2999]
+stride = -2
+cross-traffic = "500ms"
+block = 64
 lifetime = "30s"
 hairpin = true
 link = "dsl"
@@ -525,7 +529,9 @@ fn everything_in_a_full_file_arrives_in_the_scenario() {
     assert_eq!((s.clients[0].on, s.clients[0].start), (Network::Behind(NatIndex(1)), Duration::from_millis(5)));
     assert_eq!((s.clients[1].on, s.nats[1].behind), (Network::Internet, Network::Behind(NatIndex(0))));
     let carrier = &s.nats[0];
-    assert_eq!((carrier.nat.allocation, carrier.nat.hairpin), (Allocation::Preserving, true));
+    assert_eq!((carrier.nat.allocation, carrier.nat.hairpin), (Allocation::Sequential, true));
+    assert_eq!((carrier.nat.ports.clone(), carrier.nat.stride, carrier.nat.block), (2000..=2999, -2, 64));
+    assert_eq!(carrier.nat.cross_traffic, Some(Duration::from_millis(500)));
     assert_eq!((carrier.nat.lifetime, s.nats[1].nat.lifetime), (Duration::from_secs(30), Duration::from_secs(120)));
     assert_eq!((carrier.link.up.rate, carrier.link.down.rate), (Some(1_000_000), None));
     assert_eq!((carrier.link.up.loss, carrier.link.down.loss), (Chance::percent(1), Chance::percent(1)));
@@ -543,5 +549,5 @@ fn everything_in_a_full_file_arrives_in_the_scenario() {
     );
     let pairs = Pairs::One(ClientIndex(1), ClientIndex(0));
     let expect = Expect::Relayed { pairs, because: Some(RelayReason::OnlyInbound) };
-    assert_eq!(s.expectations, [Expectation { line: 53, expect }]);
+    assert_eq!(s.expectations, [Expectation { line: 57, expect }]);
 }

@@ -24,8 +24,8 @@ pub enum Unwritable {
     /// out of its range.
     #[error("this scenario cannot be a file: {0}")]
     Refused(BadScenario),
-    /// A file would say something else: a chance that is no whole number of parts in a million, a NAT with other ports
-    /// than usual, groups in another order than their steps.
+    /// A file would say something else: a chance that is no whole number of parts in a million, groups in another order
+    /// than their steps.
     #[error("a file cannot say all of this scenario; the first line that would mean something else is {line:?}")]
     Differs {
         /// The line as it would be written, as near as can be told.
@@ -46,7 +46,8 @@ impl Scenario {
         }
         let again = Writer { scenario: &read, text: String::new() }.file();
         let differs = text.lines().zip(again.lines()).find(|(ours, theirs)| ours != theirs);
-        Err(Unwritable::Differs { line: differs.map_or_else(|| unwritten(self, &read), |(line, _)| line.to_owned()) })
+        let rounded = || "groups, links or steps: rounded to what a file can say".to_owned();
+        Err(Unwritable::Differs { line: differs.map_or_else(rounded, |(line, _)| line.to_owned()) })
     }
 
     fn without_lines(mut self) -> Self {
@@ -54,15 +55,6 @@ impl Scenario {
             expectation.line = 0;
         }
         self
-    }
-}
-
-/// The first thing that differs although the files are the same.
-fn unwritten(ours: &Scenario, theirs: &Scenario) -> String {
-    let nat = ours.nats.iter().zip(&theirs.nats).find(|(a, b)| a.nat.ports != b.nat.ports).map(|(nat, _)| nat);
-    match nat {
-        Some(nat) => format!("ports = {:?} (of the NAT {})", nat.nat.ports, nat.name),
-        None => "groups, links or steps: rounded to what a file can say".to_owned(),
     }
 }
 
@@ -139,6 +131,13 @@ impl Writer<'_> {
         self.field("mapping", word(&MAPPING, nat.mapping));
         self.field("filtering", word(&FILTERING, nat.filtering));
         self.unless(nat.allocation == usual.allocation, "allocation", word(&ALLOCATION, nat.allocation));
+        let ports = format!("[{}, {}]", nat.ports.start(), nat.ports.end());
+        self.unless(nat.ports == usual.ports, "ports", ports);
+        self.unless(nat.stride == usual.stride, "stride", nat.stride);
+        if let Some(every) = nat.cross_traffic {
+            self.field("cross-traffic", time(every));
+        }
+        self.unless(nat.block == usual.block, "block", nat.block);
         self.unless(nat.lifetime == usual.lifetime, "lifetime", time(nat.lifetime));
         self.unless(nat.inbound_refresh == usual.inbound_refresh, "inbound-refresh", nat.inbound_refresh);
         self.unless(nat.hairpin == usual.hairpin, "hairpin", nat.hairpin);
