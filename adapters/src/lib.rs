@@ -3,11 +3,15 @@
 //! [`Client`] and [`Server`] fit a loop that is the application's own: a game's frame, a server's main loop. Neither has
 //! threads or a runtime, and nothing but `wait` ever waits. `examples/` has a program of each.
 //!
+//! [`rooms`]: clients that name the same room can talk to one another, without a server of your own.
+//!
 //! Both are a [`Driver`] around a pure machine of [`posse_core`]; the driver serves any other [`Machine`] as well.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "std")]
 mod driver;
+#[cfg(feature = "std")]
+pub mod rooms;
 #[cfg(feature = "std")]
 mod seed;
 #[cfg(feature = "std")]
@@ -32,6 +36,7 @@ pub use posse_core;
 pub use posse_core::client::{Memory, Overflow, PeerView, SendError, Sent, Usage};
 pub use posse_core::config::{Algorithm, ConfigError, Congestion, Limits, Timers};
 pub use posse_core::server::{
-    AcceptError, CreateGroupError, DestroyError, GroupOptions, JoinError, LeaveError, UnknownClient,
+    AcceptError, CreateGroupError, DestroyError, GroupOptions, JoinError, LeaveError, ServerCounters, ServerSize,
+    UnknownClient,
 };
 pub use posse_core::*;

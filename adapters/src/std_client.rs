@@ -6,7 +6,7 @@ use crate::socket::BindError;
 use posse_core::client::{Client as Machine, Memory, PeerView, SendError, Sent};
 use posse_core::config::{ClientConfig, ConfigError, Congestion, Limits, Timers};
 use posse_core::secure::suites;
-use posse_core::{Channel, ClientEvent, GroupId, Instant, PeerId, SendOptions, To};
+use posse_core::{Channel, ClientEvent, GroupId, Instant, Machine as _, PeerId, SendOptions, To};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -143,6 +143,11 @@ impl Client {
         let now = self.driver.now();
         self.driver.machine_mut().disconnect(now);
         self.driver.flush();
+    }
+
+    /// Whether it has nothing to do or say by itself, now or later: it is over, and so is its goodbye.
+    pub fn is_quiet(&self) -> bool {
+        self.driver.machine().wake().is_none()
     }
 
     /// This client's id, once it is logged in.

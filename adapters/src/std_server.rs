@@ -7,9 +7,10 @@ use posse_core::client::{Memory, SendError, Sent};
 use posse_core::config::{ConfigError, Congestion, Limits, ServerConfig, Timers};
 use posse_core::secure::suites;
 use posse_core::server::{
-    AcceptError, CreateGroupError, DestroyError, GroupOptions, JoinError, LeaveError, Server as Machine, UnknownClient,
+    AcceptError, CreateGroupError, DestroyError, GroupOptions, JoinError, LeaveError, Server as Machine,
+    ServerCounters, ServerSize, UnknownClient,
 };
-use posse_core::{Channel, GroupId, Instant, LoginId, Path, PeerId, SendOptions, ServerEvent};
+use posse_core::{Channel, GroupId, Instant, LoginId, Machine as _, Path, PeerId, SendOptions, ServerEvent};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -184,6 +185,21 @@ impl Server {
         self.driver.machine().path(a, b)
     }
 
+    /// Whether it has nothing to do or say by itself, now or later: no client, and nobody left to say goodbye to.
+    pub fn is_quiet(&self) -> bool {
+        self.driver.machine().wake().is_none()
+    }
+
+    /// What came in and was not used, and what was forwarded.
+    pub fn counters(&self) -> ServerCounters {
+        self.driver.machine().counters()
+    }
+
+    /// How much it holds.
+    pub fn size(&self) -> ServerSize {
+        self.driver.machine().size()
+    }
+
     /// Where the socket is bound.
     pub fn local_addr(&self) -> SocketAddr {
         self.driver.local_addr()
@@ -192,5 +208,28 @@ impl Server {
     /// What went through the socket so far.
     pub fn stats(&self) -> DriverStats {
         self.driver.stats()
+    }
+}
+
+impl crate::rooms::Host for Server {
+    fn accept(&mut self, login: LoginId, user_data: &[u8], message: &[u8]) -> Result<PeerId, AcceptError> {
+        Self::accept(self, login, user_data, message)
+    }
+
+    fn reject(&mut self, login: LoginId, message: &[u8]) -> Result<(), AcceptError> {
+        Self::reject(self, login, message)
+    }
+
+    fn disconnect(&mut self, client: PeerId) {
+        // Whoever has no session any more is gone already.
+        let _ = Self::disconnect(self, client);
+    }
+
+    fn create_group(&mut self, members: &[PeerId], options: GroupOptions<'_>) -> Result<GroupId, CreateGroupError> {
+        Self::create_group(self, members, options)
+    }
+
+    fn join_group(&mut self, member: PeerId, group: GroupId, message: &[u8]) -> Result<(), JoinError> {
+        Self::join_group(self, member, group, message)
     }
 }

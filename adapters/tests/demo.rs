@@ -13,7 +13,7 @@ fn the_demo_holds_and_tells_it_in_lines_of_json() {
     let output = posse(&["demo", "--json", "--seconds", "1"]);
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    assert!(lines.iter().all(|l| l["v"] == 1), "{text}");
+    assert!(lines.iter().all(|l| l["v"] == 1 && l["type"] == l["event"]), "{text}");
     let of = |event: &str| lines.iter().filter(|l| l["event"] == event).count();
     assert_eq!((of("logged_in"), of("group_formed"), of("first_message"), of("pair")), (3, 1, 6, 6), "{text}");
     assert_eq!(lines.last().unwrap()["ok"], true, "{text}");

@@ -1,12 +1,17 @@
 //! The `posse` program.
 mod demo;
+mod join;
+mod key;
+mod output;
+mod serve;
+mod stop;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 /// Server-led peer-to-peer for games.
 #[derive(Parser)]
-#[command(version, after_help = "Exit codes: 0 all held, 1 something did not, 2 the command line is wrong.")]
+#[command(version, after_help = "Exit codes: 0 all well, 1 something was not, 2 the command line is wrong.")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -14,6 +19,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run the stock server: rendezvous and relay for rooms by name.
+    Serve(serve::Options),
+    /// Join a room: chat, or send numbered messages and account for them.
+    Join(join::Options),
     /// Run a server and three clients over this host's loopback sockets and tell what happens.
     Demo(demo::Options),
 }
@@ -21,6 +30,8 @@ enum Command {
 fn main() -> ExitCode {
     // clap ends the program with 2 when the command line is wrong.
     match Arguments::parse().command {
+        Command::Serve(options) => serve::run(&options),
+        Command::Join(options) => join::run(&options),
         Command::Demo(options) => demo::run(&options),
     }
 }

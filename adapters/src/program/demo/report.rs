@@ -1,13 +1,10 @@
 //! What the demo prints: plain language, or one JSON object a line.
 
 use super::players::{Account, Fellow, NAMES, Note, What};
-use posse::{JoinOutcome, Path, RelayReason};
+use crate::output::{decimal, ms, path_parts, path_words, say, say_json};
+use posse::JoinOutcome;
 use serde_json::{Value, json};
-use std::io::{self, Write};
 use std::time::Duration;
-
-/// Version of the JSON lines' schema. Fields may be added under one version, never changed or removed.
-const SCHEMA: u32 = 1;
 
 /// One ordered pair at the end.
 struct Pair<'a> {
@@ -67,11 +64,10 @@ impl Report {
             _ => {}
         }
         if self.json {
-            let mut line = event(&note.what);
-            line["v"] = SCHEMA.into();
-            line["at_ms"] = ms(note.at).into();
-            line["who"] = note.who.into();
-            say(&line.to_string());
+            let (kind, mut fields) = event(&note.what);
+            fields["at_ms"] = ms(note.at).into();
+            fields["who"] = note.who.into();
+            say_json(kind, fields);
         } else {
             say(&format!("{:>9} ms  {:<6}  {}", decimal(note.at), note.who, sentence(&note.what)));
         }
@@ -92,9 +88,9 @@ impl Report {
         let ok = self.faults.is_empty();
         if self.json {
             for pair in &pairs {
-                say(&pair_line(pair).to_string());
+                say_json("pair", pair_line(pair));
             }
-            say(&json!({ "v": SCHEMA, "event": "result", "ok": ok, "faults": self.faults }).to_string());
+            say_json("result", json!({ "ok": ok, "faults": self.faults }));
             return ok;
         }
         table(&pairs);
@@ -134,15 +130,9 @@ fn sentence(what: &What) -> String {
         What::LoggedIn => "logged in".into(),
         What::GroupFormed => format!("formed a group of {}", NAMES.join(", ")),
         What::JoinCompleted(who, JoinOutcome::Ok) => format!("knows that all members know of {who}"),
-        What::JoinCompleted(who, outcome) => format!("join of {who} came to nothing: {outcome:?}"),
+        What::JoinCompleted(who, outcome) => format!("join of {who} came to nothing: {}", outcome_name(*outcome)),
         What::FirstMessage { from, direct } => format!("first message from {from}, {}", way(*direct)),
-        What::PathChanged(peer, Path::Direct { rtt }) => {
-            format!("direct path to {peer}, round trip {} ms", decimal(*rtt))
-        }
-        What::PathChanged(peer, Path::Relayed { because }) => {
-            format!("traffic with {peer} goes by relay: {}", reason(*because))
-        }
-        What::PathChanged(peer, path) => format!("path to {peer} is {path:?}"),
+        What::PathChanged(peer, path) => format!("traffic with {peer} goes {}", path_words(*path)),
         What::Failed(why) => format!("FAILED: {why}"),
     }
 }
@@ -151,40 +141,38 @@ fn way(direct: bool) -> &'static str {
     if direct { "direct" } else { "by relay" }
 }
 
-fn reason(reason: RelayReason) -> String {
-    match reason {
-        RelayReason::Probing => "hole punching is under way".into(),
-        RelayReason::NoAnswer => "neither direction passes".into(),
-        RelayReason::OnlyOutbound => "nothing of the peer's arrives directly".into(),
-        RelayReason::OnlyInbound => "nothing of ours arrives directly".into(),
-        RelayReason::HoleClosed => "the hole has closed".into(),
-        other => format!("{other:?}"),
+/// The kind of a line, and its fields.
+fn event(what: &What) -> (&'static str, Value) {
+    match what {
+        What::Listens(at) => ("listens", json!({ "address": at.to_string() })),
+        What::LoggedIn => ("logged_in", json!({})),
+        What::GroupFormed => ("group_formed", json!({ "members": NAMES })),
+        What::JoinCompleted(member, outcome) => {
+            ("join_completed", json!({ "member": member, "outcome": outcome_name(*outcome) }))
+        }
+        What::FirstMessage { from, direct } => ("first_message", json!({ "from": from, "direct": direct })),
+        What::PathChanged(peer, path) => {
+            let (path, because, rtt) = path_parts(*path);
+            ("path", json!({ "peer": peer, "path": path, "because": because, "rtt_ms": rtt.map(ms) }))
+        }
+        What::Failed(why) => ("failed", json!({ "why": why })),
     }
 }
 
-fn event(what: &What) -> Value {
-    match what {
-        What::Listens(at) => json!({ "event": "listens", "address": at.to_string() }),
-        What::LoggedIn => json!({ "event": "logged_in" }),
-        What::GroupFormed => json!({ "event": "group_formed", "members": NAMES }),
-        What::JoinCompleted(member, outcome) => {
-            json!({ "event": "join_completed", "member": member, "outcome": format!("{outcome:?}") })
-        }
-        What::FirstMessage { from, direct } => json!({ "event": "first_message", "from": from, "direct": direct }),
-        What::PathChanged(peer, Path::Direct { rtt }) => {
-            json!({ "event": "path_changed", "peer": peer, "path": "direct", "rtt_ms": ms(*rtt) })
-        }
-        What::PathChanged(peer, Path::Relayed { because }) => {
-            json!({ "event": "path_changed", "peer": peer, "path": "relayed", "because": format!("{because:?}") })
-        }
-        What::PathChanged(peer, path) => json!({ "event": "path_changed", "peer": peer, "path": format!("{path:?}") }),
-        What::Failed(why) => json!({ "event": "failed", "why": why }),
+fn outcome_name(outcome: JoinOutcome) -> &'static str {
+    match outcome {
+        JoinOutcome::Ok => "ok",
+        JoinOutcome::Left => "left",
+        JoinOutcome::GroupEnded => "group-ended",
+        JoinOutcome::Disconnected => "disconnected",
+        JoinOutcome::TimedOut => "timed-out",
+        _ => "other",
     }
 }
 
 fn pair_line(pair: &Pair<'_>) -> Value {
     json!({
-        "v": SCHEMA, "event": "pair", "from": pair.from, "to": pair.to,
+        "from": pair.from, "to": pair.to,
         "first_message_ms": pair.first_message.map(ms), "direct_ms": pair.direct.map(ms),
         "relay_rtt_ms": pair.sent.relay_rtt.map(ms), "direct_rtt_ms": pair.sent.direct_rtt.map(ms),
         "sent": pair.sent.sent, "received": pair.received.received, "received_direct": pair.received.directly,
@@ -215,20 +203,6 @@ fn table(pairs: &[Pair<'_>]) {
 
 fn cell(time: Option<Duration>) -> String {
     time.map_or("–".into(), decimal)
-}
-
-fn decimal(time: Duration) -> String {
-    format!("{:.2}", ms(time))
-}
-
-/// Milliseconds, to the microsecond.
-fn ms(time: Duration) -> f64 {
-    time.as_micros() as f64 / 1000.0
-}
-
-/// Prints a line. A reader that has closed its end, such as `head`, is no reason to fail.
-fn say(line: &str) {
-    let _ = writeln!(io::stdout().lock(), "{line}");
 }
 
 #[cfg(test)]

@@ -1,0 +1,140 @@
+//! What `posse join` prints.
+
+use super::account::{Account, Accounts};
+use super::payload::Payload;
+use crate::output::{decimal, ms, path_parts, path_words, reason, say, say_json, tame};
+use posse::{Message, Path, PeerId};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+pub(super) struct Report {
+    pub(super) json: bool,
+}
+
+/// Who something is about.
+#[derive(Clone, Copy)]
+pub(super) struct Who<'a> {
+    pub(super) id: PeerId,
+    pub(super) name: &'a str,
+}
+
+impl Report {
+    fn line(&self, kind: &str, at: Duration, mut fields: Value, text: impl FnOnce() -> String) {
+        if self.json {
+            fields["at_ms"] = ms(at).into();
+            say_json(kind, fields);
+        } else {
+            say(&text());
+        }
+    }
+
+    pub(super) fn connected(&self, at: Duration, server: &str, room: &str, me: Who<'_>) {
+        let fields = json!({ "server": server, "room": room, "name": me.name, "id": me.id.raw() });
+        self.line("connected", at, fields, || format!("in room {} on {server} as {}", tame(room), tame(me.name)));
+    }
+
+    pub(super) fn joined(&self, at: Duration, who: Who<'_>) {
+        self.line("member_joined", at, of(who), || format!("* {} is here", tame(who.name)));
+    }
+
+    pub(super) fn left(&self, at: Duration, who: Who<'_>) {
+        self.line("member_left", at, of(who), || format!("* {} has left", tame(who.name)));
+    }
+
+    pub(super) fn path(&self, at: Duration, who: Who<'_>, path: Path) {
+        let (name, because, rtt) = path_parts(path);
+        let mut fields = of(who);
+        fields["path"] = name.into();
+        fields["because"] = because.into();
+        fields["rtt_ms"] = rtt.map(ms).into();
+        self.line("path", at, fields, || format!("* {}: {}", tame(who.name), path_words(path)));
+    }
+
+    pub(super) fn message(&self, at: Duration, who: Who<'_>, message: &Message, payload: Payload<'_>, size: usize) {
+        let via = if message.direct { "direct" } else { "relay" };
+        let mut fields = json!({ "from": who.name, "id": who.id.raw(), "via": via, "size": size });
+        match payload {
+            Payload::Chat { seq, text } => {
+                let text = String::from_utf8_lossy(text);
+                fields["seq"] = seq.into();
+                fields["text"] = (*text).into();
+                self.line("message", at, fields, || format!("{}: {}", tame(who.name), tame(&text)));
+            }
+            // People are spared the numbered ones; the summary counts them.
+            Payload::Numbered { .. } if !self.json => {}
+            Payload::Numbered { seq } => {
+                fields["seq"] = seq.into();
+                self.line("message", at, fields, String::new);
+            }
+            Payload::Foreign => {
+                fields["seq"] = Value::Null;
+                self.line("message", at, fields, || format!("{}: {size} bytes of another program", tame(who.name)));
+            }
+            Payload::Done { .. } => {}
+        }
+    }
+
+    pub(super) fn summary(&self, at: Duration, accounts: &Accounts) {
+        if self.json {
+            for (peer, account) in accounts.all() {
+                self.line("summary", at, summary(peer, account), String::new);
+            }
+        } else {
+            table(accounts);
+        }
+    }
+
+    pub(super) fn failed(&self, at: Duration, why: &str) {
+        if self.json {
+            self.line("failed", at, json!({ "why": why }), String::new);
+        }
+    }
+}
+
+fn of(who: Who<'_>) -> Value {
+    json!({ "peer": who.name, "id": who.id.raw() })
+}
+
+fn since(joined: Duration, at: Option<Duration>) -> Option<Duration> {
+    at.map(|at| at.saturating_sub(joined))
+}
+
+fn summary(peer: PeerId, account: &Account) -> Value {
+    let (path, because, _) = account.path.map_or(("unknown", None, None), path_parts);
+    json!({
+        "peer": account.name, "id": peer.raw(), "path": path, "because": because,
+        "time_to_first_ms": since(account.joined_at, account.first_at).map(ms),
+        "time_to_direct_ms": since(account.joined_at, account.direct_at).map(ms),
+        "rtt_ms": account.rtt.map(ms), "sent": account.sent, "received": account.got.received,
+        "lost": account.lost(), "repeated": account.got.repeated, "reordered": account.got.reordered,
+    })
+}
+
+fn table(accounts: &Accounts) {
+    if accounts.all().next().is_none() {
+        return;
+    }
+    say("\nTimes in ms, counted from the moment the peer was in the room.\n");
+    say("peer              path       first    direct  round trip     sent  received  lost  repeated  reordered");
+    for (_, account) in accounts.all() {
+        let path = match account.path {
+            Some(Path::Direct { .. }) => "direct".into(),
+            Some(Path::Relayed { because }) => format!("relayed: {}", reason(because)),
+            _ => "unknown".into(),
+        };
+        let cell = |time: Option<Duration>| time.map_or("–".into(), decimal);
+        say(&format!(
+            "{:<16}  {:<6}  {:>8}  {:>8}  {:>10}  {:>7}  {:>8}  {:>4}  {:>8}  {:>9}",
+            tame(&account.name),
+            path,
+            cell(since(account.joined_at, account.first_at)),
+            cell(since(account.joined_at, account.direct_at)),
+            cell(account.rtt),
+            account.sent,
+            account.got.received,
+            account.lost(),
+            account.got.repeated,
+            account.got.reordered,
+        ));
+    }
+}

@@ -1,0 +1,151 @@
+//! `posse serve`: the stock server.
+
+use crate::key::{self, hex};
+use crate::output::{complain, ms, say, say_json, tame};
+use crate::stop::Stop;
+use posse::rooms::{self, Change, RoomLimits, Rooms};
+use posse::{PeerId, Server, ServerOptions, os_seed};
+use serde_json::json;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How soon a signal that came between two waits is noticed.
+const LONGEST_WAIT: Duration = Duration::from_millis(200);
+/// How long clients are told that the server stops: what a last word needs that was lost once or twice.
+const GOODBYE: Duration = Duration::from_millis(1500);
+
+/// What the server is told.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Where to listen (UDP); 0.0.0.0 is every address of this host.
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: SocketAddr,
+    /// File of the secret key, made if there is none. Without it every start has a new key, and clients need the new
+    /// public one.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Most members of one room.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(2..=256))]
+    room_size: u16,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(options: &Options) -> ExitCode {
+    match serve(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            complain("serve", &why);
+            if options.json {
+                say_json("failed", json!({ "why": why }));
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(options: &Options) -> Result<(), String> {
+    let stop = Stop::install().map_err(|e| format!("cannot heed signals: {e}"))?;
+    let key = match &options.key {
+        Some(file) => {
+            let key = key::read_or_create(file).map_err(|e| e.to_string())?;
+            if key::is_exposed(file) {
+                complain("serve", &format!("others may read {}: chmod 600 it", file.display()));
+            }
+            key
+        }
+        None => os_seed().map_err(|e| e.to_string())?,
+    };
+    let mut server = Server::bind(options.listen, ServerOptions::new(key, rooms::APP)).map_err(|e| e.to_string())?;
+    let mut report = Report { json: options.json, start: Instant::now() };
+    report.began(&server, options.key.is_some());
+
+    let mut rooms = Rooms::new(RoomLimits { members: options.room_size, ..RoomLimits::default() });
+    let mut payload = Vec::new();
+    while !stop.asked() {
+        turn(&mut server, &mut rooms, &mut payload, &mut report)?;
+        server.wait(LONGEST_WAIT);
+    }
+    rooms.stop();
+    for client in server.clients().collect::<Vec<_>>() {
+        let _ = server.disconnect(client);
+    }
+    let until = Instant::now() + GOODBYE;
+    while Instant::now() < until && !server.is_quiet() {
+        turn(&mut server, &mut rooms, &mut payload, &mut report)?;
+        server.wait(until.saturating_duration_since(Instant::now()));
+    }
+    report.ended();
+    Ok(())
+}
+
+fn turn(server: &mut Server, rooms: &mut Rooms, payload: &mut Vec<u8>, report: &mut Report) -> Result<(), String> {
+    server.update().map_err(|e| e.to_string())?;
+    while let Some(event) = server.next_event(payload) {
+        if let Some(change) = rooms.handle(&event, server) {
+            report.changed(&change);
+        }
+    }
+    server.flush();
+    Ok(())
+}
+
+struct Report {
+    json: bool,
+    start: Instant,
+}
+
+impl Report {
+    fn began(&self, server: &Server, kept: bool) {
+        let (addr, key) = (server.local_addr(), hex(&server.public_key()));
+        if self.json {
+            return say_json("serving", json!({ "address": addr.to_string(), "public_key": key, "at_ms": 0.0 }));
+        }
+        say(&format!("serving on {addr}"));
+        say(&format!("public key {key}"));
+        if !kept {
+            say("(for this start only; --key FILE keeps it)");
+        }
+        let at = if addr.ip().is_unspecified() { format!("THIS-HOST:{}", addr.port()) } else { addr.to_string() };
+        say(&format!("join with: posse join --server {at} --server-key {key} --room lobby --name YOU --chat"));
+    }
+
+    fn changed(&self, change: &Change) {
+        let at_ms = ms(self.start.elapsed());
+        let member = |client: &PeerId, name: &str, room: &str, members: usize| json!({ "peer": name, "id": client.raw(), "room": room, "members": members, "at_ms": at_ms });
+        match change {
+            Change::Entered { client, name, room, members } if self.json => {
+                say_json("member_joined", member(client, name, room, *members));
+            }
+            Change::Left { client, name, room, members } if self.json => {
+                say_json("member_left", member(client, name, room, *members));
+            }
+            Change::Refused { from, why } if self.json => {
+                say_json("refused", json!({ "address": from.to_string(), "why": why.to_string(), "at_ms": at_ms }));
+            }
+            Change::Failed { client, why } if self.json => {
+                say_json("refused", json!({ "id": client.raw(), "why": why, "at_ms": at_ms }));
+            }
+            Change::Entered { name, room, members, .. } => {
+                say(&format!("{} is in {} ({members} there)", tame(name), tame(room)));
+            }
+            Change::Left { name, room, members, .. } => {
+                say(&format!("{} has left {} ({members} there)", tame(name), tame(room)));
+            }
+            Change::Refused { from, why } => say(&format!("refused {from}: {why}")),
+            Change::Failed { why, .. } => say(&format!("could not seat a client: {why}")),
+            _ => {}
+        }
+    }
+
+    fn ended(&self) {
+        if self.json {
+            say_json("stopped", json!({ "at_ms": ms(self.start.elapsed()) }));
+        } else {
+            say("stopped");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! `posse serve` and `posse join` as processes of their own, as a person or a script runs them.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn posse(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_posse"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A server that ends with the test.
+struct Server {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+    address: String,
+    key: String,
+}
+
+impl Server {
+    fn new(arguments: &[&str]) -> Self {
+        let all = [&["serve", "--listen", "127.0.0.1:0", "--json"], arguments].concat();
+        let mut child = posse(&all).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut first = String::new();
+        lines.read_line(&mut first).unwrap();
+        let first: Value = serde_json::from_str(&first).unwrap();
+        assert_eq!((&first["v"], &first["type"]), (&1.into(), &"serving".into()));
+        let text = |field: &str| first[field].as_str().unwrap().to_owned();
+        Self { child, lines, address: text("address"), key: text("public_key") }
+    }
+
+    fn join(&self, name: &str, more: &[&str]) -> Command {
+        let who = ["join", "--server", &self.address, "--server-key", &self.key, "--room", "lobby", "--name", name];
+        posse(&[&who, more].concat())
+    }
+
+    /// Asks it to stop, and reads what it has told since.
+    fn stop(mut self) -> (Option<i32>, Vec<Value>) {
+        terminate(&self.child);
+        let told = (&mut self.lines).lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+        (self.child.wait().unwrap().code(), told)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn terminate(child: &Child) {
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    let text = str::from_utf8(&output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn of<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    lines.iter().filter(|line| line["type"] == kind).collect()
+}
+
+/// What went wrong, in words, and the exit code.
+fn failure(mut command: Command) -> (String, Option<i32>) {
+    let output = command.output().unwrap();
+    (String::from_utf8(output.stderr).unwrap(), output.status.code())
+}
+
+#[test]
+fn three_programs_in_one_room_account_for_every_message() {
+    let server = Server::new(&[]);
+    let names = ["ann", "ben", "cid"];
+    let start =
+        |name| server.join(name, &["--every", "10", "--size", "200", "--for", "1.5", "--json"]).spawn().unwrap();
+    let clients = names.map(start);
+    for (name, client) in names.into_iter().zip(clients) {
+        let output = client.wait_with_output().unwrap();
+        let told = lines(&output);
+        assert_eq!(output.status.code(), Some(0), "{told:#?}");
+        assert!(told.iter().all(|line| line["v"] == 1 && line["event"] == line["type"]));
+        assert_eq!(told[0]["type"], "connected");
+        assert_eq!((&told[0]["room"], &told[0]["name"]), (&"lobby".into(), &name.into()));
+        assert_eq!(of(&told, "member_joined").len(), 2);
+        let summaries = of(&told, "summary");
+        assert_eq!(summaries.len(), 2);
+        assert_eq!(told.last().unwrap()["type"], "summary");
+        for summary in summaries {
+            let count = |field: &str| summary[field].as_u64().unwrap();
+            assert_eq!((count("lost"), count("repeated"), count("reordered")), (0, 0, 0), "{summary}");
+            assert_eq!((&summary["path"], &summary["because"]), (&"direct".into(), &Value::Null));
+            let (first, direct, rtt) =
+                (&summary["time_to_first_ms"], &summary["time_to_direct_ms"], &summary["rtt_ms"]);
+            assert!(first.is_f64() && direct.is_f64() && rtt.is_f64(), "{summary}");
+            assert!(count("sent") > 50 && count("received") > 50, "{summary}");
+            let peer = &summary["peer"];
+            let heard: Vec<_> = told.iter().filter(|l| l["type"] == "message" && l["from"] == *peer).collect();
+            assert_eq!(heard.len() as u64, count("received"));
+            let numbers: Vec<_> = heard.iter().map(|line| line["seq"].as_u64().unwrap()).collect();
+            assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
+            assert!(heard.iter().all(|line| line["via"] == "direct" || line["via"] == "relay"));
+            assert!(told.iter().any(|l| l["type"] == "path" && l["peer"] == *peer && l["path"] == "direct"));
+        }
+    }
+    let (code, told) = server.stop();
+    assert_eq!((code, of(&told, "member_joined").len(), of(&told, "member_left").len()), (Some(0), 3, 3));
+}
+
+#[test]
+fn a_line_of_one_is_read_by_the_other_and_its_end_is_a_goodbye() {
+    let server = Server::new(&[]);
+    let mut ann = server.join("ann", &["--chat"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut hears = BufReader::new(ann.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(hears.next().unwrap().contains("lobby"));
+    let mut ben = server.join("ben", &["--chat"]).stdin(Stdio::piped()).spawn().unwrap();
+    assert_eq!(hears.find(|line| line.contains("ben")).unwrap(), "* ben is here");
+    ben.stdin.take().unwrap().write_all(b"good \x1b[31mmorning\n").unwrap();
+    let from_ben = hears.find(|line| line.starts_with("ben: ")).unwrap();
+    assert_eq!(from_ben, "ben: good \u{fffd}[31mmorning");
+    assert_eq!(ben.wait().unwrap().code(), Some(0));
+    assert!(hears.any(|line| line == "* ben has left"));
+    drop(ann.stdin.take());
+    assert_eq!(ann.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_signal_is_a_clean_goodbye_on_either_side() {
+    let server = Server::new(&[]);
+    let mut ann = server.join("ann", &["--json"]).spawn().unwrap();
+    let mut hears = BufReader::new(ann.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut ben = server.join("ben", &["--every", "50", "--json"]).spawn().unwrap();
+    assert!(hears.any(|line| line.contains("\"message\"")));
+    terminate(&ben);
+    let start = Instant::now();
+    assert!(hears.any(|line| line.contains("member_left")));
+    assert!(start.elapsed() < Duration::from_secs(5), "told, not timed out");
+    assert_eq!(ben.wait().unwrap().code(), Some(0));
+
+    let (code, _) = server.stop();
+    assert_eq!(code, Some(0));
+    let failed = hears.find(|line| line.contains("\"failed\"")).unwrap();
+    assert!(failed.contains("session"), "{failed}");
+    assert_eq!(ann.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn what_cannot_work_is_told_with_what_to_do() {
+    let server = Server::new(&["--room-size", "2"]);
+    let (why, code) = failure(posse(&["serve", "--listen", &server.address]));
+    assert!(why.contains("taken") && code == Some(1), "{why}");
+    let (why, code) = failure(posse(&["serve", "--listen", "192.0.2.1:0"]));
+    assert!(why.contains("no address 192.0.2.1") && code == Some(1), "{why}");
+
+    let (why, code) = failure(server.join("ann", &["--policy", "direct-only"]));
+    assert!(why.contains("policy") && code == Some(2), "{why}");
+    let (why, code) = failure(server.join("", &[]));
+    assert!(why.contains("at least one character") && code == Some(2), "{why}");
+    let (why, code) = failure(posse(&["join", "--server", "x:1", "--server-key", "12", "--room", "r", "--name", "n"]));
+    assert!(why.contains("64 hexadecimal digits") && code == Some(2), "{why}");
+    let at = |host: &str, key: &str| {
+        posse(&["join", "--server", host, "--server-key", key, "--room", "r", "--name", "n", "--json"])
+    };
+    let (why, code) = failure(at("name.invalid:7777", &server.key));
+    assert!(why.contains("cannot resolve") && code == Some(1), "{why}");
+    let mut wrong = at(&server.address, &"07".repeat(32));
+    let output = wrong.output().unwrap();
+    assert_eq!((lines(&output)[0]["type"].as_str(), output.status.code()), (Some("failed"), Some(1)));
+    assert!(str::from_utf8(&output.stderr).unwrap().contains("--server-key"));
+
+    let mut members = ["ann", "ben"].map(|name| server.join(name, &["--json"]).spawn().unwrap());
+    for member in &mut members {
+        // Its first line says that it is in.
+        BufReader::new(member.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+    }
+    let (why, code) = failure(server.join("cid", &[]));
+    assert!(why.contains("full") && code == Some(1), "{why}");
+    for mut member in members {
+        member.kill().unwrap();
+        member.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_server_keeps_its_key_in_a_file_of_its_own() {
+    let file: PathBuf = std::env::temp_dir().join(format!("posse-program-test-{}.key", std::process::id()));
+    let _ = std::fs::remove_file(&file);
+    let path = file.to_str().unwrap();
+    let first = Server::new(&["--key", path]);
+    let key = first.key.clone();
+    first.stop();
+    assert_eq!(Server::new(&["--key", path]).key, key);
+    #[cfg(unix)]
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions()) & 0o777,
+        0o600
+    );
+    std::fs::write(&file, "not a key").unwrap();
+    let (why, code) = failure(posse(&["serve", "--listen", "127.0.0.1:0", "--key", path]));
+    assert!(why.contains("not a key file") && code == Some(1), "{why}");
+    std::fs::remove_file(&file).unwrap();
+}
