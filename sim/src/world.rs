@@ -163,6 +163,8 @@ pub struct World {
     at_once: u64,
     hosts: Vec<Host>,
     net_names: Vec<String>,
+    /// Which hosts are kept from each other, the first from reaching the second, and the addresses that they had then.
+    blocks: Vec<((usize, usize), (Ipv4Addr, Ipv4Addr))>,
     network: Network,
     outbox: Outbox,
     stuck: Option<Stuck>,
@@ -180,6 +182,7 @@ impl World {
             at_once: 0,
             hosts: Vec::new(),
             net_names: vec!["internet".into()],
+            blocks: Vec::new(),
             network: Network::new(seed),
             outbox,
             stuck: None,

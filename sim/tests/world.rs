@@ -87,6 +87,26 @@ fn a_cut_stops_one_way_or_both_until_healed() {
 }
 
 #[test]
+fn who_shared_an_address_with_a_blocked_host_is_free_again_after_the_block_though_that_host_moved_away() {
+    let (mut world, server, client) = echo(1, Link::millis(7), 10_000, 1);
+    let to = world.addr(server);
+    let other = world.host(world.net_of(client), Link::PERFECT, move |now, _, seed| {
+        EchoClient::new(now, to, seed, (10_000, 100), millis(10))
+    });
+    world.run_for(SECOND).unwrap();
+    world.block_between(server, client);
+    world.move_host(client, world.internet(), Link::PERFECT);
+    world.run_for(SECOND).unwrap();
+    let (moved, stayed) = (world.machine(client).received().len(), world.machine(other).received().len());
+    world.run_for(SECOND).unwrap();
+    assert_eq!(world.machine(client).received().len(), moved + 100, "it has another address now");
+    assert_eq!(world.machine(other).received().len(), stayed, "it shared the blocked one");
+    world.unblock_between(server, client);
+    world.run_for(SECOND).unwrap();
+    assert!(world.machine(other).received().len() > stayed + 90);
+}
+
+#[test]
 fn a_rebooted_nat_lets_nothing_in_until_something_goes_out() {
     let (mut world, _, client) = echo(1, Link::millis(7), 1, 1);
     world.run_for(millis(5)).unwrap();

@@ -148,23 +148,13 @@ impl Transport {
         path.timeouts = path.timeouts.saturating_add(1);
         path.probes = PROBES;
         let silent = now.since(path.last_acked.map_or(path.opened, |at| at.max(path.opened)));
-        let (timeouts, mut oldest) = (path.timeouts, [None; PROBE_PIECES]);
-        let mut places = oldest.iter_mut();
-        path.sent.oldest(usize::from(PROBES), |what| {
-            if let Carried::Bytes(piece) = what
-                && let Some(place) = places.next()
-            {
-                *place = Some(piece);
-            }
-        });
+        let timeouts = path.timeouts;
+        let oldest = oldest_open(path, fates.out);
         if id == MAIN {
             oldest.into_iter().flatten().for_each(|piece| path.copy(piece));
             // What is not bytes (a limit, a key, the end of a scope) rides along if it still matters.
-            path.sent.oldest(usize::from(PROBES), |what| {
-                if !matches!(what, Carried::Bytes(_)) {
-                    fates.lost(what);
-                }
-            });
+            let others = path.sent.waiting().filter(|what| !matches!(what, Carried::Bytes(_)));
+            others.for_each(|what| fates.lost(what));
         } else {
             self.on_direct_timeout(now, timeouts, silent, &oldest);
         }
@@ -185,11 +175,28 @@ impl Transport {
             direct.suspect_from = direct.sent.next_number();
             direct.copies.clear();
             let Some((path, mut fates)) = self.path_and_fates(DIRECT) else { return };
-            path.sent.oldest(usize::MAX, |what| fates.lost(what));
+            path.sent.waiting().for_each(|what| fates.lost(what));
             self.push_event(PathEvent::Suspect(DIRECT));
         } else if timeouts >= DEAD_AFTER && silent >= DEAD_TIME {
             self.close_path(now, DIRECT);
             self.push_event(PathEvent::Dead(DIRECT));
         }
     }
+}
+
+/// What of the oldest packets that wait on a path has arrived nowhere, of as many as a timeout has probes. Packets that
+/// carried nothing of the kind, or nothing that an older one did not, do not count: to repeat those would bring the peer
+/// nothing, and earlier probes are many of them.
+fn oldest_open(path: &Path, out: &mut Outgoing) -> [Option<Piece>; PROBE_PIECES] {
+    let (mut oldest, mut found) = ([None; PROBE_PIECES], 0);
+    path.sent.oldest(usize::from(PROBES), |what| {
+        let Carried::Bytes(piece) = what else { return false };
+        if out.open_part(piece).is_none() || oldest.contains(&Some(piece)) {
+            return false;
+        }
+        let place = oldest.get_mut(found);
+        found += usize::from(place.is_some());
+        place.map(|at| *at = Some(piece)).is_some()
+    });
+    oldest
 }

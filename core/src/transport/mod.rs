@@ -258,6 +258,9 @@ pub struct PathStats {
     pub rtt: Duration,
     /// The least round trip since the path began.
     pub min_rtt: Duration,
+    /// Bytes of the largest datagram that is sent with data, UDP headers not counted: what the path is known to carry (RFC
+    /// 8899), or the base of 1200.
+    pub datagram: u64,
 }
 
 /// Bytes in use of a bounded part of memory.
@@ -284,6 +287,8 @@ pub struct Memory {
     pub sending: Usage,
     /// Messages that are incomplete or wait for the application: their bytes and 64 each.
     pub receiving: Usage,
+    /// Of both, what the library's own messages take: membership, punching.
+    pub control: Usage,
     /// Buffers for further messages. A link gives them back when no message went for two seconds.
     pub spare: Usage,
     /// Links: one to the server or to each client, one to each peer.
@@ -418,6 +423,8 @@ impl Transport {
     pub(crate) fn add_memory(&self, memory: &mut Memory) {
         memory.sending.add(self.out.usage());
         memory.receiving.add(self.incoming.usage());
+        memory.control.add(self.out.control_usage());
+        memory.control.add(self.incoming.control_usage());
         memory.spare.add(self.out.spare());
         memory.spare.add(self.incoming.spare());
         memory.links += 1;
@@ -704,6 +711,7 @@ impl Transport {
             pacing_rate: path.congestion.pacing_rate(path.rtt.smoothed()),
             rtt: path.rtt.smoothed(),
             min_rtt: path.rtt.min(),
+            datagram: path.mtu.current() as u64,
         })
     }
 

@@ -280,12 +280,17 @@ impl SentSpace {
         self.trim();
     }
 
-    /// Tells of what the oldest `packets` that wait carried.
-    pub(super) fn oldest(&self, packets: usize, mut carried: impl FnMut(Carried)) {
+    /// What packets that wait carried, the oldest first.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Carried> {
         let waiting = self.ring.iter().enumerate().filter(|(_, s)| s.state != State::Settled);
-        for (at, _) in waiting.take(packets) {
-            self.carried_by(at).for_each(&mut carried);
-        }
+        waiting.flat_map(|(at, _)| self.carried_by(at))
+    }
+
+    /// The same, until `packets` of them carried something that is `wanted`.
+    pub(super) fn oldest(&self, packets: usize, mut wanted: impl FnMut(Carried) -> bool) {
+        let waiting = self.ring.iter().enumerate().filter(|(_, s)| s.state != State::Settled);
+        let with = waiting.filter(|(at, _)| self.carried_by(*at).filter(|what| wanted(*what)).count() > 0);
+        with.take(packets).for_each(drop);
     }
 
     /// Takes the oldest packets out of the count until at most `limit` bytes are in flight: what is probed for after

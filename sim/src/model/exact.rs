@@ -4,12 +4,16 @@
 //! - Sessions end by the script alone: no fault that lasts less than the idle timeout ends one.
 //! - Where no link repeats or damages packets, no packet is refused as a repetition, whatever else becomes of it.
 //! - Where links delay and do nothing else, nothing is taken for lost.
+//! - Where all heals and all messages are reliable, no message is held in the end, nor is any credit taken by one: what
+//!   came, went, or was given up is off the books of both ends. (Of an unreliable one fragments may wait for ever.)
 
 use super::latency::is_calm;
+use crate::scenario::expect::heals;
 use crate::scenario::journal::{Journal, What};
 use crate::scenario::{Action, ClientIndex, ClockJump, Host, Scenario};
 use crate::{Chance, Direction, Link};
 use posse_core::client::ClientCounters;
+use posse_core::client::Memory;
 use posse_core::server::ServerCounters;
 
 /// What one client counted.
@@ -18,6 +22,15 @@ pub(crate) struct ClientCounts {
     pub(crate) refused: ClientCounters,
     /// Packets taken for lost, on all paths to the server and to those who are its peers in the end.
     pub(crate) lost: u64,
+    /// Bytes of messages, and credit taken by messages, in all its links in the end.
+    pub(crate) held: u64,
+}
+
+impl ClientCounts {
+    /// What of a machine's memory is for the application's messages that are neither delivered nor given up.
+    pub(crate) fn held(memory: Memory) -> u64 {
+        (memory.sending.used + memory.receiving.used).saturating_sub(memory.control.used) as u64
+    }
 }
 
 /// What is not as it must be, in words. `journals[0]` is the server's, the clients' follow.
@@ -25,6 +38,7 @@ pub(crate) fn violations(
     scenario: &Scenario,
     journals: &[Journal],
     server: ServerCounters,
+    server_held: u64,
     clients: &[ClientCounts],
 ) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -49,6 +63,12 @@ pub(crate) fn violations(
     if calm && scenario.steps.iter().all(|step| is_harmless(&step.action)) {
         named().for_each(|(name, counts)| none(name, counts.lost, "took packets for lost where none is"));
     }
+    if heals(scenario) && scenario.steps.iter().all(|step| is_reliable(&step.action)) {
+        let held = "holds bytes of messages in the end, or credit for them";
+        none(its, server_held, held);
+        let alive = named().zip(journals.iter().skip(1)).filter(|(_, journal)| !has_ended(journal));
+        alive.for_each(|((name, counts), _)| none(name, counts.held, held));
+    }
     for (client, journal) in (0..).map(ClientIndex).zip(journals.iter().skip(1)) {
         let ended = journal.entries.iter().filter(|entry| matches!(entry.what, What::Ended(_) | What::LoginFailed(_)));
         if !may_end(scenario, client) {
@@ -57,6 +77,14 @@ pub(crate) fn violations(
         }
     }
     wrong
+}
+
+fn has_ended(journal: &Journal) -> bool {
+    journal.entries.iter().any(|entry| matches!(entry.what, What::Ended(_) | What::LoginFailed(_)))
+}
+
+fn is_reliable(action: &Action) -> bool {
+    !matches!(action, Action::Send(sending) if !sending.channel.reliability().is_reliable())
 }
 
 /// All links that there are or come to be.

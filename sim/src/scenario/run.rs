@@ -285,8 +285,9 @@ impl Run {
         violations.extend(accounts::violations(&scenario, &streams));
         violations.extend(latency::violations(&scenario, &journals, &pairs));
         let counts: Vec<_> = clients.iter().map(|node| world.machine(*node).counts()).collect();
-        let served = world.machine(server).server().counters();
-        violations.extend(exact::violations(&scenario, &journals, served, &counts));
+        let served = world.machine(server).server();
+        let held = exact::ClientCounts::held(served.memory());
+        violations.extend(exact::violations(&scenario, &journals, served.counters(), held, &counts));
         let mut outcome = Outcome {
             seed,
             timeline,

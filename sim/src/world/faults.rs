@@ -81,24 +81,30 @@ impl World {
     }
 
     /// No packet passes the internet between these two hosts, either way, so that a direct path dies and a relay does
-    /// not. Hits whoever shares a public address with either.
+    /// not. Hits whoever shares a public address with either, and not who moves away from it.
     pub fn block_between<A, B>(&mut self, a: Node<A>, b: Node<B>) {
-        let (a, b) = (self.public_ip(a), self.public_ip(b));
-        self.block(a, b);
-        self.block(b, a);
+        self.block_way(a, b);
+        self.block_way(b, a);
     }
 
     /// The same for what the first sends to the second alone.
     pub fn block_way<A, B>(&mut self, from: Node<A>, to: Node<B>) {
-        let (from, to) = (self.public_ip(from), self.public_ip(to));
-        self.block(from, to);
+        let block = (self.public_ip(from), self.public_ip(to));
+        self.blocks.push(((from.host, to.host), block));
+        self.block(block.0, block.1);
     }
 
-    /// Undoes [`Self::block_between`] and [`Self::block_way`].
+    /// Undoes [`Self::block_between`] and [`Self::block_way`], wherever the two are by now. What is blocked between others
+    /// who had the same addresses stays so.
     pub fn unblock_between<A, B>(&mut self, a: Node<A>, b: Node<B>) {
-        let (a, b) = (self.public_ip(a), self.public_ip(b));
-        self.unblock(a, b);
-        self.unblock(b, a);
+        let (a, b) = (a.host, b.host);
+        let theirs = |pair: (usize, usize)| pair == (a, b) || pair == (b, a);
+        let over: Vec<_> = self.blocks.extract_if(.., |block| theirs(block.0)).collect();
+        for (_, (from, to)) in over {
+            if !self.blocks.iter().any(|(_, other)| *other == (from, to)) {
+                self.unblock(from, to);
+            }
+        }
     }
 
     /// The NAT of a network loses its table and keeps its address.

@@ -288,6 +288,12 @@ impl Incoming {
         }
     }
 
+    /// Of these, what the library's own messages take.
+    pub(in crate::transport) fn control_usage(&self) -> Usage {
+        let bytes = |of: u64| usize::try_from(of).unwrap_or(usize::MAX);
+        Usage { used: bytes(self.control_bytes), budget: bytes(MAX_CONTROL_BYTES) }
+    }
+
     /// Bytes of spare buffers.
     pub(in crate::transport) fn spare(&self) -> Usage {
         self.pool.usage()

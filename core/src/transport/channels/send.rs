@@ -465,6 +465,11 @@ impl Outgoing {
         Usage { used: self.queued + self.control_queued + loose, budget: reliable.saturating_add(most) }
     }
 
+    /// Of these, what the library's own messages take.
+    pub(in crate::transport) fn control_usage(&self) -> Usage {
+        Usage { used: self.control_queued, budget: MAX_CONTROL_BYTES as usize }
+    }
+
     /// Bytes of spare buffers.
     pub(in crate::transport) fn spare(&self) -> Usage {
         self.pool.usage()

@@ -239,6 +239,26 @@ fn everything_lost_over_three_timeouts_is_persistent_congestion() {
 }
 
 #[test]
+fn a_probe_repeats_the_oldest_message_though_packets_that_carried_none_wait_longer() {
+    let mut pair = Pair::new(13);
+    pair.open();
+    pair.run(ms(500));
+    pair.wires[0].cut[A] = true;
+    for _ in 0..3 {
+        pair.ends[A].probe(MAIN);
+        pair.run(ms(1));
+    }
+    pair.send(A, PEER, &numbered(0, 200));
+    pair.run(ms(100));
+    pair.send(A, PEER, &numbered(1, 200));
+    pair.run(ms(3_000));
+    pair.wires[0].cut[A] = false;
+    let before = pair.log.len();
+    pair.until(ms(5_000), |p| p.got[B].len() == 2);
+    assert_eq!(pair.log[before..].iter().filter(|l| l.from == A).count(), 2, "the probes of one timeout bring it");
+}
+
+#[test]
 fn control_messages_are_repeated_at_once_when_asked() {
     let mut pair = Pair::new(11);
     pair.wires[0].cut[A] = true;

@@ -125,7 +125,8 @@ impl SimClient {
         let Some(client) = &self.client else { return ClientCounts::default() };
         let peers: u64 = client.peers().map(|peer| peer.relay.packets_lost + peer.direct.packets_lost).sum();
         let server = client.server_stats().map_or(0, |stats| stats.packets_lost);
-        ClientCounts { refused: client.counters(), lost: peers + server }
+        let held = ClientCounts::held(client.memory());
+        ClientCounts { refused: client.counters(), lost: peers + server, held }
     }
 
     /// What it should have sent and did not, with the number of messages. Not what fell into a receiver's absence.
