@@ -50,6 +50,12 @@ impl Chance {
         Self::ratio(n, 1_000_000)
     }
 
+    /// Both together, as they add up while they are small.
+    pub(crate) const fn plus(self, other: Self) -> Self {
+        let sum = self.0 + other.0;
+        if sum > Self::ALWAYS.0 { Self::ALWAYS } else { Self(sum) }
+    }
+
     /// Whether a uniform `word` hits. A word that hits also hits every larger chance.
     pub(crate) const fn hits(self, word: u32) -> bool {
         (word as u64) < self.0
@@ -85,6 +91,12 @@ impl Bursts {
             return None;
         }
         Some(Self { enter: Chance::ppm(enter as u32), leave: Chance::ppm(leave as u32) })
+    }
+
+    /// The share of packets that they lose in the long run.
+    pub(crate) fn share(self) -> Chance {
+        let both = self.enter.0 + self.leave.0;
+        Chance((self.enter.0 << 32).checked_div(both).unwrap_or(0).min(Chance::ALWAYS.0))
     }
 
     /// Whether a packet is bad that follows a bad one or not. The same word keeps a burst alive under every smaller chance

@@ -24,6 +24,9 @@ pub const SESSION_END: Duration = Duration::from_secs(85);
 
 /// What a link may lose in the end, alone and in bursts, that carries.
 const CARRIES_LOSS: Chance = Chance::percent(15);
+/// What a pair's direct way may lose in the end, both directions together, for it to be surely direct at that moment. On one
+/// that loses more a direct path is doubted for a few round trips now and then.
+const CERTAIN_LOSS: Chance = Chance::percent(15);
 /// The largest packet that Posse sends, headers included, passes such a link.
 const CARRIES_MTU: usize = 1_280;
 
@@ -250,10 +253,26 @@ impl Story {
         if of_a == of_b && of_a != Network::Internet {
             return false;
         }
+        let loses = self.loses(scenario, a, of_a).plus(self.loses(scenario, b, of_b));
         match (kind(scenario, of_a), kind(scenario, of_b)) {
-            (Some(a), Some(b)) => reachable(a, b),
+            (Some(a), Some(b)) => reachable(a, b) && loses <= CERTAIN_LOSS,
             _ => false,
         }
+    }
+
+    /// What the links of a client and of its network's NAT lose in the end, both directions together.
+    fn loses(&self, scenario: &Scenario, client: ClientIndex, on: Network) -> Chance {
+        let (host, mut links) = (LinkOf::Host(Host::Client(client)), Vec::new());
+        links.push((host, scenario.clients.get(client.0).map(|client| client.link)));
+        if let Network::Behind(nat) = on {
+            links.push((LinkOf::Nat(nat), scenario.nats.get(nat.0).map(|nat| nat.link)));
+        }
+        let links = links.into_iter().filter_map(|(of, first)| {
+            let later = self.links.iter().find(|(other, _)| *other == of).map(|(_, link)| *link);
+            later.or(first)
+        });
+        let ways = links.flat_map(|link| [link.up, link.down]);
+        ways.fold(Chance::NEVER, |sum, way| sum.plus(way.loss).plus(way.bursts.share()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Clients that send to one server as fast as it goes, over links as wished: real machines over the simulated network.
 
-use crate::{Link, NullCrypto, World};
+use crate::{Link, Node, NullCrypto, World};
 use posse_core::client::{Client, PathStats};
 use posse_core::config::{ClientConfig, Congestion, Limits, ServerConfig};
 use posse_core::server::Server;
@@ -13,8 +13,10 @@ use std::sync::Arc;
 const KEY: [u8; 32] = [7; 32];
 const APP: u64 = 1;
 const BULK: Channel = Channel::reliable(1);
-/// Bytes of one message.
+/// Bytes of one message of a flow that always has something to send.
 const MESSAGE: usize = 16 * 1024;
+/// Bytes of a message that is sent now and then: the input of a player.
+pub(super) const SMALL: usize = 64;
 /// Bytes of a message that travel in a full packet: 1200 less the packet's overhead and its frame's.
 pub(super) const CARRIED: f64 = 1160.0;
 /// A full packet on a link, headers included.
@@ -27,6 +29,16 @@ pub(super) struct Flow {
     /// From it to the internet.
     pub(super) link: Link,
     pub(super) start: Duration,
+    pub(super) pace: Pace,
+}
+
+/// When a flow has something to send.
+#[derive(Clone, Copy)]
+pub(super) enum Pace {
+    /// Always.
+    Full,
+    /// A message of [`SMALL`] bytes at each multiple of this, so many in all.
+    Every(Duration, u64),
 }
 
 /// What the receiver does to every so many-th datagram.
@@ -94,72 +106,108 @@ impl Story {
     }
 }
 
-/// Runs it.
-pub(super) fn run(setup: &Setup) -> Vec<Story> {
-    let mut world = World::new(setup.seed);
-    let limits = Limits { send_buffer: setup.buffer, receive_buffer: setup.buffer, ..Limits::default() };
-    let (internet, harm, server_limits) = (world.internet(), setup.harm, limits.clone());
-    let server = world.host(internet, setup.shared, move |now, _, seed| {
-        let mut config = ServerConfig::new(KEY, APP, seed);
-        config.suites = vec![Arc::new(NullCrypto)];
-        config.limits = server_limits.clone();
-        Sink::new(Server::new(now, config).expect("a valid configuration"), harm)
-    });
-    let to = world.addr(server);
-    let nodes: Vec<_> = setup
-        .flows
-        .iter()
-        .map(|flow| {
-            let (limits, Flow { congestion, link, start }) = (limits.clone(), *flow);
+/// The hosts of a setup, to be run step by step.
+pub(super) struct Bench {
+    pub(super) world: World,
+    pub(super) server: Node<Sink>,
+    pub(super) clients: Vec<Node<Source>>,
+}
+
+impl Bench {
+    pub(super) fn new(setup: &Setup) -> Self {
+        let mut world = World::new(setup.seed);
+        let limits = Limits { send_buffer: setup.buffer, receive_buffer: setup.buffer, ..Limits::default() };
+        let (internet, harm, server_limits) = (world.internet(), setup.harm, limits.clone());
+        let server = world.host(internet, setup.shared, move |now, _, seed| {
+            let mut config = ServerConfig::new(KEY, APP, seed);
+            config.suites = vec![Arc::new(NullCrypto)];
+            config.limits = server_limits.clone();
+            Sink::new(Server::new(now, config).expect("a valid configuration"), harm)
+        });
+        let to = world.addr(server);
+        let clients = setup.flows.iter().map(|flow| {
+            let (limits, Flow { congestion, link, start, pace }) = (limits.clone(), *flow);
             world.host(internet, link, move |now, _, seed| {
                 let mut config = ClientConfig::new(to, posse_core::secure::public_key(&KEY), APP, seed);
                 config.suites = vec![Arc::new(NullCrypto)];
                 config.limits = limits.clone();
                 config.congestion = congestion;
-                Source::new(Client::new(now, config).expect("a valid configuration"), now + start)
+                Source::new(Client::new(now, config).expect("a valid configuration"), now + start, pace)
             })
-        })
-        .collect();
-    let mut stories: Vec<_> = nodes.iter().map(|_| Story { samples: Vec::new(), warm: setup.warm }).collect();
+        });
+        let clients = clients.collect();
+        Self { world, server, clients }
+    }
+
+    /// How a flow stands now.
+    pub(super) fn sample(&self, node: Node<Source>) -> Sample {
+        let client = &self.world.machine(node).client;
+        let arrived = client.id().map_or(0, |id| self.world.machine(self.server).arrived(id));
+        let at = self.world.now().since(Instant::ZERO);
+        Sample { at, arrived, path: client.server_path().unwrap_or_default() }
+    }
+}
+
+/// Runs it.
+pub(super) fn run(setup: &Setup) -> Vec<Story> {
+    let mut bench = Bench::new(setup);
+    let mut stories: Vec<_> = setup.flows.iter().map(|_| Story { samples: Vec::new(), warm: setup.warm }).collect();
     let mut at = Duration::ZERO;
     while at < setup.end {
         at += setup.sample;
-        if world.run_for(setup.sample).is_err() {
+        if bench.world.run_for(setup.sample).is_err() {
             break;
         }
-        for (story, node) in stories.iter_mut().zip(&nodes) {
-            let client = &world.machine(*node).client;
-            let arrived = client.id().map_or(0, |id| world.machine(server).arrived(id));
-            story.samples.push(Sample { at, arrived, path: client.server_path().unwrap_or_default() });
+        for (story, node) in stories.iter_mut().zip(&bench.clients) {
+            story.samples.push(bench.sample(*node));
         }
     }
     stories
 }
 
-/// A client whose application always has something to send.
-struct Source {
+/// A client whose application has something to send, as its pace goes.
+pub(super) struct Source {
     client: Client,
-    start: Instant,
+    pace: Pace,
+    /// When it sends next.
+    next: Instant,
     /// Logged in, and not refused for want of room.
     ready: bool,
-    started: bool,
+    /// When each small message was sent.
+    sent: Vec<Instant>,
     message: Vec<u8>,
     payload: Vec<u8>,
 }
 
 impl Source {
-    fn new(client: Client, start: Instant) -> Self {
-        Self { client, start, ready: false, started: false, message: vec![7; MESSAGE], payload: Vec::new() }
+    fn new(client: Client, start: Instant, pace: Pace) -> Self {
+        let message = vec![7; if matches!(pace, Pace::Full) { MESSAGE } else { SMALL }];
+        Self { client, pace, next: start, ready: false, sent: Vec::new(), message, payload: Vec::new() }
+    }
+
+    /// When each small message was sent.
+    pub(super) fn sent(&self) -> &[Instant] {
+        &self.sent
     }
 
     fn turn(&mut self, now: Instant) {
         while let Some(event) = self.client.poll_event(now, &mut self.payload) {
             self.ready |= matches!(event, ClientEvent::LoggedIn { .. } | ClientEvent::Writable { .. });
         }
-        self.started |= now >= self.start;
-        while self.ready && self.started {
+        while self.ready && self.is_due().is_some_and(|at| now >= at) {
             let sent = self.client.send(now, PeerId::SERVER, BULK, &self.message, SendOptions::default());
             self.ready = sent.is_ok();
+            if let Pace::Every(interval, _) = self.pace {
+                self.next = self.next + interval;
+                self.sent.push(now);
+            }
+        }
+    }
+
+    fn is_due(&self) -> Option<Instant> {
+        match self.pace {
+            Pace::Every(_, most) if self.sent.len() as u64 >= most => None,
+            _ => Some(self.next),
         }
     }
 }
@@ -180,8 +228,9 @@ impl Machine for Source {
     }
 
     fn wake(&self) -> Option<(Instant, Wake)> {
-        let start = (!self.started).then_some((self.start, Wake::Idle));
-        [self.client.wake(), start].into_iter().flatten().min()
+        // What is overdue waits for room, and word of that comes with an event.
+        let due = self.is_due().filter(|_| self.ready).map(|at| (at, Wake::Idle));
+        [self.client.wake(), due].into_iter().flatten().min()
     }
 
     fn tap(&mut self, tap: Option<Box<dyn posse_core::Tap>>) {
@@ -190,17 +239,24 @@ impl Machine for Source {
 }
 
 /// A server whose application takes everything at once.
-struct Sink {
+pub(super) struct Sink {
     server: Server,
     harm: Harm,
     datagrams: u64,
     arrived: Vec<(PeerId, u64)>,
+    /// When each small message arrived, whoever sent it.
+    small: Vec<Instant>,
     payload: Vec<u8>,
 }
 
 impl Sink {
     fn new(server: Server, harm: Harm) -> Self {
-        Self { server, harm, datagrams: 0, arrived: Vec::new(), payload: Vec::new() }
+        Self { server, harm, datagrams: 0, arrived: Vec::new(), small: Vec::new(), payload: Vec::new() }
+    }
+
+    /// When each small message arrived, in order.
+    pub(super) fn small(&self) -> &[Instant] {
+        &self.small
     }
 
     fn arrived(&self, from: PeerId) -> u64 {
@@ -215,6 +271,9 @@ impl Sink {
                 }
                 ServerEvent::Message(message) => {
                     let bytes = self.payload.len() as u64;
+                    if bytes == SMALL as u64 {
+                        self.small.push(now);
+                    }
                     match self.arrived.iter_mut().find(|(id, _)| *id == message.from) {
                         Some((_, sum)) => *sum += bytes,
                         None => self.arrived.push((message.from, bytes)),

@@ -6,6 +6,7 @@
 //! follows from the seed to the last digit.
 
 mod bench;
+mod game;
 mod plot;
 mod theory;
 mod workloads;

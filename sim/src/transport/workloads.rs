@@ -1,6 +1,7 @@
 //! The table of workloads.
 
-use super::bench::{CARRIED, Flow, Harm, ON_WIRE, Setup, Story, run};
+use super::bench::{CARRIED, Flow, Harm, ON_WIRE, Pace, Setup, Story, run};
+use super::game;
 use super::theory::{jain, padhye};
 use super::{Bound, Figure, Picture, Plan, Report, Workload};
 use crate::link::{Bursts, Chance, Direction, Link};
@@ -18,9 +19,24 @@ pub const WORKLOADS: &[Workload] = &[
     Workload { name: "beside", what: "each controller beside CUBIC on 20 Mb/s, 50 ms, drop-tail", run: beside },
     Workload { name: "harms", what: "one flow on 20 Mb/s, 50 ms, one BDP, with what networks do", run: harms },
     Workload { name: "open", what: "50 ms, no limit of bandwidth, independent loss each way", run: open },
+    Workload {
+        name: "game",
+        what: "64-byte reliable messages at 60 Hz, 50 ms, independent loss each way",
+        run: game::game,
+    },
+    Workload {
+        name: "narrower",
+        what: "one flow on 20 Mb/s, 50 ms, whose path gets narrower without a word",
+        run: game::narrower,
+    },
+    Workload {
+        name: "words",
+        what: "packets that carry no data: acknowledgements of bulk, and those of an idle link",
+        run: game::words,
+    },
 ];
 
-const CUBIC: Congestion =
+pub(super) const CUBIC: Congestion =
     Congestion { algorithm: Algorithm::Cubic, delay_guard: Some(Duration::from_millis(50)), hystart: true, ecn: true };
 const TOLERANT: Congestion = Congestion { algorithm: Algorithm::LossTolerant, ..CUBIC };
 /// CUBIC as its figures are published: with nothing beside it.
@@ -35,29 +51,29 @@ const fn fixed(rate: u64) -> Congestion {
     Congestion { algorithm: Algorithm::FixedRate(rate), ..CUBIC }
 }
 
-const fn ms(n: u64) -> Duration {
+pub(super) const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-const fn secs(n: u64) -> Duration {
+pub(super) const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
 /// `rate` bits a second towards the server, with a buffer of so many tenths of what is under way in a round trip.
-fn narrow(rate: u64, tenths: u64) -> Link {
+pub(super) fn narrow(rate: u64, tenths: u64) -> Link {
     let queue = (rate / 8 * RTT_MS / 1000 * tenths / 10) as usize;
     Link { down: Direction { rate: Some(rate), queue, ..Direction::PERFECT }, ..Link::PERFECT }
 }
 
 /// What a link of `rate` bits a second carries of messages, bytes a second.
-fn carries(rate: u64) -> f64 {
+pub(super) fn carries(rate: u64) -> f64 {
     rate as f64 / 8.0 * CARRIED / ON_WIRE
 }
 
-fn alone(plan: Plan, congestion: Congestion, link: Link, shared: Link, time: (u64, u64)) -> Setup {
+pub(super) fn alone(plan: Plan, congestion: Congestion, link: Link, shared: Link, time: (u64, u64)) -> Setup {
     Setup {
         seed: plan.seed,
-        flows: vec![Flow { congestion, link, start: Duration::ZERO }],
+        flows: vec![Flow { congestion, link, start: Duration::ZERO, pace: Pace::Full }],
         shared,
         harm: Harm::None,
         buffer: 4 << 20,
@@ -176,7 +192,7 @@ fn guard(plan: Plan) -> Report {
 fn pair(plan: Plan, flows: [Congestion; 2], rate: u64, tenths: u64, time: (u64, u64)) -> Vec<Story> {
     let [a, b] = flows;
     let base = alone(plan, a, Link::millis(25), narrow(rate, tenths), time);
-    let second = Flow { congestion: b, link: Link::millis(25), start: secs(2) };
+    let second = Flow { congestion: b, link: Link::millis(25), start: secs(2), pace: Pace::Full };
     run(&Setup { flows: vec![base.flows[0], second], ..base })
 }
 
