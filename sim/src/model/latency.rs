@@ -10,9 +10,9 @@
 //!   and the longest wait of an acknowledgement, which may itself come back by the server.
 //! - **Cuts of links that end.** Word of a message that was sent at `s`, under way as the link carried again at `e`, goes
 //!   with the next probe: these double, so the next is as far from the last as that was from the sending at the most, and
-//!   never more than [`BACKOFF`]. So by `e` + min([`BACKOFF`], `e` − `s` + PTO) the oldest message of a sender without a
-//!   direct path is sent again, whole since it is small, and arrives one way later. Others follow within round trips
-//!   more, as what was lost before them is made good.
+//!   never more than [`BACKOFF`]. So by `e` + min([`BACKOFF`], `e` − `s` + PTO) the oldest messages of a sender without a
+//!   direct path, the first of them sent at `s`, are sent again, whole since they are small, and arrive one way later.
+//!   Others follow within round trips more, as what was lost before them is made good.
 
 use crate::scenario::accounts::Pair;
 use crate::scenario::journal::Journal;
@@ -33,6 +33,8 @@ const SMALL: usize = 500;
 const BACKOFF: Duration = Duration::from_secs(2);
 /// The longest wait before an acknowledgement.
 const ACK_DELAY: Duration = Duration::from_millis(5);
+/// Packets whose messages the probes of one timeout repeat.
+const PROBED: usize = 2;
 /// Rounding of timers, and pacing of the few packets that go at once.
 const SLACK: Duration = Duration::from_millis(20);
 /// Round trips by the server after a probe arrived until all that waited behind it has: its acknowledgement declares lost
@@ -125,12 +127,14 @@ impl<'a> Bounds<'a> {
         };
         // What was sent just before is under way, and so is what answers it.
         let begin = Instant(begin.0.saturating_sub((there + back).as_nanos() as u64));
-        let mut hit = messages.iter().filter(|m| m.0 >= begin && m.0 < end && m.1 > end);
-        if let Some(oldest) = hit.next()
+        // Of one that arrived the acknowledgement may be lost: then probes count from that one, and repeat it, too.
+        let waiting: Vec<_> = messages.iter().filter(|m| m.0 >= begin && m.0 < end).take(PROBED).collect();
+        if let Some(hit) = waiting.iter().find(|m| m.1 > end)
+            && let Some(oldest) = waiting.first()
             && self.has_one_path(from, to)
         {
             let probe = end + BACKOFF.min(end.since(oldest.0) + pto);
-            if let Some(late) = late(oldest, probe + there + SLACK) {
+            if let Some(late) = late(hit, probe + there + SLACK) {
                 return Some(late);
             }
         }
