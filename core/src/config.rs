@@ -121,7 +121,7 @@ pub enum Algorithm {
 /// Bounds. What exceeds one is refused with a typed error, never silently lost.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Bytes of one reliable message. 64 KiB as games expect, up to 16 MiB; larger is an error to the sender. The other end
+    /// Bytes of one reliable message. 64 KiB as games expect, up to [`LARGEST_MESSAGE`]; larger is an error to the sender. The other end
     /// is told and need not agree: what both take may be sent. Up to 64 KiB is taken from others in any case.
     pub max_message: usize,
     /// Bytes of reliable messages that wait or are under way, 64 more each included: of a channel to a peer or a group, and a
@@ -212,6 +212,16 @@ pub enum ConfigError {
         /// The least that works.
         min: usize,
     },
+    /// A bound is above what the protocol can hold to.
+    #[error("limit `{name}` is {value}, at most {max} is possible")]
+    LimitTooLarge {
+        /// Which field of [`Limits`].
+        name: &'static str,
+        /// What it was set to.
+        value: usize,
+        /// The most that works.
+        max: usize,
+    },
     /// A time is shorter than what it has to leave room for.
     #[error("timer `{name}` is {value:?}, at least {min:?} is needed")]
     Timer {
@@ -245,11 +255,19 @@ pub(crate) fn check_limits(limits: &Limits) -> Result<(), ConfigError> {
         ("max_members", limits.max_members, 2),
         ("max_handshakes", limits.max_handshakes, 1),
     ];
-    match least.into_iter().find(|(_, value, min)| value < min) {
-        Some((name, value, min)) => Err(ConfigError::Limit { name, value, min }),
-        None => Ok(()),
+    if let Some((name, value, min)) = least.into_iter().find(|(_, value, min)| value < min) {
+        return Err(ConfigError::Limit { name, value, min });
     }
+    if limits.max_message > LARGEST_MESSAGE {
+        let (name, value) = ("max_message", limits.max_message);
+        return Err(ConfigError::LimitTooLarge { name, value, max: LARGEST_MESSAGE });
+    }
+    Ok(())
 }
+
+/// Bytes of the longest reliable message that can be allowed: it is put together in memory before anybody sees it, and a
+/// link has no more packets under way than hold one ([`crate::transport`]). Longer things are streams of messages.
+pub const LARGEST_MESSAGE: usize = 16 << 20;
 
 /// The shortest time that any of [`Timers`] may be: below it, a keepalive is a flood and a deadline is over before a packet
 /// is there.
@@ -296,6 +314,20 @@ mod tests {
         assert!(matches!(check_timers(&timers), Err(ConfigError::Timer { name: "join", .. })));
         let timers = Timers { server_keepalive: Duration::MAX, session_idle: Duration::MAX, ..Timers::default() };
         assert_eq!(check_timers(&timers), Ok(()), "nothing overflows");
+    }
+
+    #[test]
+    fn a_message_of_16_mib_can_be_allowed_and_a_longer_one_cannot() {
+        let limits = |max_message| Limits {
+            max_message,
+            send_buffer: 64 << 20,
+            receive_buffer: 64 << 20,
+            ..Limits::default()
+        };
+        assert_eq!(check_limits(&limits(LARGEST_MESSAGE)), Ok(()));
+        let refused = check_limits(&limits(LARGEST_MESSAGE + 1)).unwrap_err();
+        let text = std::string::ToString::to_string(&refused);
+        assert_eq!(text, "limit `max_message` is 16777217, at most 16777216 is possible");
     }
 
     #[test]

@@ -47,6 +47,24 @@ fn longer_messages_than_every_end_takes_wait_until_the_other_said_that_it_takes_
 }
 
 #[test]
+fn the_largest_message_there_is_arrives_whole_through_loss() {
+    let most = crate::config::LARGEST_MESSAGE;
+    let mut pair = Pair::with(2, &config(most), PAYLOAD);
+    pair.open();
+    pair.send(B, PEER, b"a word");
+    pair.until(ms(2000), |p| !p.got[A].is_empty());
+    pair.wires[0].loss = 5;
+    let long: Vec<u8> = (0..most as u32).map(|n| (n / 1000) as u8 ^ n as u8).collect();
+    assert_eq!(
+        pair.ends[A].send_next(pair.now, PEER, &[long.clone(), vec![1]].concat()),
+        Err(TransportSendError::TooLarge { max: most })
+    );
+    pair.send(A, PEER, &long);
+    pair.until(ms(600_000), |p| !p.got[B].is_empty());
+    assert!(pair.bytes_of(B, PEER) == [long]);
+}
+
+#[test]
 fn a_peer_that_takes_less_is_not_sent_more() {
     let mut pair = Pair::new(3);
     pair.open();
