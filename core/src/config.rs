@@ -318,12 +318,8 @@ mod tests {
 
     #[test]
     fn a_message_of_16_mib_can_be_allowed_and_a_longer_one_cannot() {
-        let limits = |max_message| Limits {
-            max_message,
-            send_buffer: 64 << 20,
-            receive_buffer: 64 << 20,
-            ..Limits::default()
-        };
+        let limits =
+            |max_message| Limits { max_message, send_buffer: 64 << 20, receive_buffer: 64 << 20, ..Limits::default() };
         assert_eq!(check_limits(&limits(LARGEST_MESSAGE)), Ok(()));
         let refused = check_limits(&limits(LARGEST_MESSAGE + 1)).unwrap_err();
         let text = std::string::ToString::to_string(&refused);

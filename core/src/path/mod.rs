@@ -380,8 +380,9 @@ impl Punch {
 
     /// Data goes by the relay for now, which is answered while the direct path is not: the pair is relayed until
     /// [`Self::on_recovered`], a death, or another address that answers. A round begins at once, as the hole may have moved.
+    /// Of an address that has just answered, and that nobody was told of yet, it says nothing: that begins unsuspected.
     pub(crate) fn on_doubt(&mut self, now: Instant) {
-        self.doubted = self.send.is_some();
+        self.doubted = self.send.is_some() && self.validated.is_none();
         self.update(now);
     }
 

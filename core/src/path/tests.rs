@@ -310,6 +310,21 @@ fn a_doubted_path_counts_as_relayed_and_is_tested_as_soon_as_it_answers() {
 }
 
 #[test]
+fn a_doubt_that_comes_with_the_answer_of_another_address_is_not_of_that_address() {
+    let mut punch = direct();
+    punch.on_doubt(ms(20_000));
+    events(&mut punch);
+    punch.on_packet(ms(20_010), at(2));
+    let token = challenges(&mut punch, ms(20_010)).into_iter().find(|sent| sent.0 == at(2)).expect("it was heard of").1;
+    // What the transport says now is about the path as it was.
+    punch.on_response(ms(20_012), token);
+    punch.on_doubt(ms(20_012));
+    let told = events(&mut punch);
+    assert!(matches!(told[..], [PunchEvent::Validated { .. }, PunchEvent::Verdict(Verdict::Direct)]), "{told:?}");
+    assert_eq!(punch.verdict(), Verdict::Direct);
+}
+
+#[test]
 fn a_death_after_a_doubt_leaves_the_round_of_the_doubt_alone() {
     let mut punch = direct();
     punch.on_doubt(ms(20_000));
