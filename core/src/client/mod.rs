@@ -198,7 +198,7 @@ impl Client {
         Ok(Self {
             entropy,
             phase: Phase::LoggingIn(Box::new(login)),
-            queue: Queue::new(most_ready(&config.limits)),
+            queue: Queue::new(most_ready(&config.limits), config.limits.receive_buffer),
             local: Local::default(),
             counters: ClientCounters::default(),
             tap: None,

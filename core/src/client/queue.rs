@@ -3,12 +3,14 @@
 //! It stays bounded though an application may never poll. Messages are not in here but with their links, which bound them
 //! by credit and by dropping old unreliable ones; an entry only marks a message's place, and there are never more marks of
 //! a link than messages that can be ready on it. A join that was never polled and its leave cancel out. News of paths and
-//! of room are one mark a peer, read when polled. What a client sends to itself is bounded like what it sends to others.
+//! of room are one mark a peer, read when polled. What a client sends to itself is bounded like what it sends to others. A
+//! membership that ends leaves its messages here, before the news of its end: as many as one peer may have under way.
 
-use crate::event::ClientEvent;
+use crate::event::{ClientEvent, Message};
 use crate::ids::{Channel, Channels, GroupId, PeerId};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 
 /// One entry.
 pub(super) enum Queued {
@@ -18,6 +20,8 @@ pub(super) enum Queued {
     Joined { group: GroupId, member: PeerId, epoch: u64, user_data: Box<[u8]>, message: Box<[u8]> },
     /// The next message of this link stands here.
     Message(PeerId),
+    /// A message whose link or group was over before it was polled.
+    Kept { message: Message, bytes: Box<[u8]> },
     /// A message of this client to a group, for itself.
     Loopback { group: GroupId, channel: Channel, bytes: Box<[u8]> },
     /// How traffic with this peer goes has changed.
@@ -34,8 +38,8 @@ struct Marks {
     writable: Channels,
 }
 
-/// Bytes that a loopback message costs beside its own.
-const LOOPBACK_OVERHEAD: usize = 64;
+/// Bytes that a message in the queue costs beside its own.
+const OVERHEAD: usize = 64;
 
 pub(super) struct Queue {
     entries: VecDeque<Queued>,
@@ -46,19 +50,25 @@ pub(super) struct Queue {
     loopback: usize,
     /// This client, and on which channels a loopback message found no room.
     loopback_refused: Option<(PeerId, Channels)>,
+    /// Bytes of kept messages among the entries, and the most that may be.
+    kept: usize,
+    most_kept: usize,
     /// Most messages that can be ready on one link.
     most_ready: usize,
 }
 
 impl Queue {
-    /// `most_ready`: most messages that can be ready on one link at a time.
-    pub(super) fn new(most_ready: usize) -> Self {
+    /// `most_ready`: most messages that can be ready on one link at a time. `most_kept`: most bytes of messages that outlive
+    /// their link.
+    pub(super) fn new(most_ready: usize, most_kept: usize) -> Self {
         Self {
             entries: VecDeque::new(),
             marks: BTreeMap::new(),
             joins: 0,
             loopback: 0,
             loopback_refused: None,
+            kept: 0,
+            most_kept,
             most_ready,
         }
     }
@@ -81,7 +91,7 @@ impl Queue {
 
     /// Bytes of loopback messages that wait, their overhead included.
     pub(super) fn loopback_cost(&self, bytes: &[u8]) -> usize {
-        self.loopback.saturating_add(bytes.len()).saturating_add(LOOPBACK_OVERHEAD)
+        self.loopback.saturating_add(bytes.len()).saturating_add(OVERHEAD)
     }
 
     /// One was refused for want of room: `me` is to hear when one was polled.
@@ -106,6 +116,27 @@ impl Queue {
         self.entries.extend((0..more).map(|_| Queued::Message(peer)));
     }
 
+    /// Something of this peer's ends: what is ready of it is kept where it stands, as far as there is room. What `next` gives
+    /// is its link's next message.
+    pub(super) fn keep_messages(&mut self, peer: PeerId, mut next: impl FnMut(&mut Vec<u8>) -> Option<Message>) {
+        if self.marks.get(&peer).is_none_or(|marks| marks.messages == 0) {
+            return;
+        }
+        let (mut payload, mut taken) = (Vec::new(), 0);
+        for entry in &mut self.entries {
+            if self.kept >= self.most_kept {
+                break;
+            }
+            if matches!(entry, Queued::Message(of) if *of == peer) {
+                let Some(message) = next(&mut payload) else { break };
+                self.kept = self.kept.saturating_add(payload.len()).saturating_add(OVERHEAD);
+                *entry = Queued::Kept { message, bytes: payload.as_slice().into() };
+                taken += 1;
+            }
+        }
+        self.unmark(peer, |marks| marks.messages = marks.messages.saturating_sub(taken));
+    }
+
     /// There is news of a peer's path.
     pub(super) fn mark_path(&mut self, peer: PeerId) {
         if !core::mem::replace(&mut self.marks.entry(peer).or_default().path, true) {
@@ -126,10 +157,13 @@ impl Queue {
             Queued::Event(_) => {}
             Queued::Joined { .. } => self.joins = self.joins.saturating_sub(1),
             Queued::Loopback { bytes, .. } => {
-                self.loopback = self.loopback.saturating_sub(bytes.len().saturating_add(LOOPBACK_OVERHEAD));
+                self.loopback = self.loopback.saturating_sub(bytes.len().saturating_add(OVERHEAD));
                 if let Some((me, mut channels)) = self.loopback_refused.take() {
                     channels.take().for_each(|channel| self.mark_writable(me, channel));
                 }
+            }
+            Queued::Kept { bytes, .. } => {
+                self.kept = self.kept.saturating_sub(bytes.len().saturating_add(OVERHEAD));
             }
             Queued::Message(peer) => self.unmark(*peer, |marks| marks.messages = marks.messages.saturating_sub(1)),
             Queued::Path(peer) => self.unmark(*peer, |marks| marks.path = false),
@@ -166,7 +200,7 @@ impl Queue {
 
     /// Nothing follows.
     pub(super) fn clear(&mut self) {
-        *self = Self::new(self.most_ready);
+        *self = Self::new(self.most_ready, self.most_kept);
     }
 
     fn unmark(&mut self, peer: PeerId, change: impl FnOnce(&mut Marks)) {

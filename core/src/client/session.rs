@@ -24,7 +24,7 @@ use crate::schedule::Schedule;
 use crate::secure::{Crypto, PairContext, Protection, Role, SessionKey, pair_secret};
 use crate::time::{Duration, Instant};
 use crate::transport::{
-    DIRECT, MAIN, Memory, PathId, PathStats, Scope, Transport, TransportConfig, TransportSendError,
+    DIRECT, Delivery, MAIN, Memory, PathId, PathStats, Scope, Transport, TransportConfig, TransportSendError,
 };
 use crate::wire::buf::Writer;
 use crate::wire::control::{Candidates, MAX_LEN, Psk, ToClient, ToServer};
@@ -287,14 +287,11 @@ impl Session {
                 let link = link_mut(&mut self.server, &mut self.peers, slot)?;
                 let delivery = link.transport().next_message(now, payload);
                 self.refresh(slot);
-                let delivery = delivery?;
-                let (group, channel) = match delivery.scope {
-                    Scope::Peer(channel) => (None, channel),
-                    Scope::Group(group, _, channel) => (Some(group), channel),
-                    Scope::Control => return None,
-                };
-                let direct = delivery.direct || from.is_server();
-                Some(ClientEvent::Message(Message { from, group, channel, direct }))
+                Some(ClientEvent::Message(message_of(from, &delivery?)?))
+            }
+            Queued::Kept { message, bytes } => {
+                payload.extend_from_slice(&bytes);
+                Some(ClientEvent::Message(message))
             }
             Queued::Loopback { group, channel, bytes } => {
                 let from = self.me?;
@@ -495,7 +492,9 @@ impl Session {
                 };
                 queue.push_join(group, member, epoch, user_data, message.into());
             }
-            ToClient::MemberLeft { group, member, epoch, why } => self.left(group, member, epoch, why, queue),
+            ToClient::MemberLeft { group, member, epoch, why } => {
+                self.left(around.now, group, member, epoch, why, queue);
+            }
             ToClient::Punch { peer, epoch, candidates } => {
                 let Some(slot) = self.by_id.get(&peer).copied() else { return Ok(()) };
                 if let Some(Some(peer)) = self.peers.get_mut(slot as usize - 1)
@@ -509,7 +508,7 @@ impl Session {
         Ok(())
     }
 
-    fn left(&mut self, group: GroupId, member: PeerId, epoch: u64, why: LeaveReason, queue: &mut Queue) {
+    fn left(&mut self, now: Instant, group: GroupId, member: PeerId, epoch: u64, why: LeaveReason, queue: &mut Queue) {
         let mine = Some(member) == self.me;
         let Some(view) = &mut self.view else { return };
         let others: Vec<PeerId> = if mine { view.peers(group).collect() } else { vec![member] };
@@ -521,6 +520,8 @@ impl Session {
             if let Some(slot) = self.by_id.get(&other).copied()
                 && let Some(link) = link_mut(&mut self.server, &mut self.peers, slot)
             {
+                // What had come before is told before.
+                queue.keep_messages(other, |payload| message_of(other, &link.transport().next_message(now, payload)?));
                 link.transport().close_group(group, stay);
                 self.refresh(slot);
             }
@@ -666,7 +667,7 @@ impl Session {
         if let Parting::Flush(until) = parting {
             let over = now >= *until || self.is_flushed();
             if !over {
-                return self.transmit(now, &mut Queue::new(0), out);
+                return self.transmit(now, &mut Queue::new(0, 0), out);
             }
             let reason = match self.over {
                 Some(EndReason::Violation) => CLOSE_VIOLATION,
@@ -697,6 +698,15 @@ impl Session {
         let idle = (self.server.last_received() + self.timers.session_idle, Wake::Idle);
         Some(self.schedule.next().map_or(idle, |next| next.min(idle)))
     }
+}
+
+fn message_of(from: PeerId, delivery: &Delivery) -> Option<Message> {
+    let (group, channel) = match delivery.scope {
+        Scope::Peer(channel) => (None, channel),
+        Scope::Group(group, _, channel) => (Some(group), channel),
+        Scope::Control => return None,
+    };
+    Some(Message { from, group, channel, direct: delivery.direct || from.is_server() })
 }
 
 /// The server's end of the link is over.

@@ -527,6 +527,70 @@ fn a_server_that_was_not_polled_hands_messages_on_before_it_tells_that_their_sen
 }
 
 #[test]
+fn what_a_member_sent_before_it_left_is_told_to_an_application_that_polls_late_and_before_the_leave() {
+    for leaves_alone in [false, true] {
+        let mut bench = Bench::new(&FAR_APART);
+        let group = bench.group();
+        bench.run(50);
+        bench.away[1] = true;
+        let (from, to) = (bench.id(0), bench.id(1));
+        for _ in 0..20 {
+            bench.send(0, group, RELIABLE, b"to all").unwrap();
+            bench.send(0, to, RELIABLE, b"to one").unwrap();
+        }
+        bench.run(100);
+        if leaves_alone {
+            bench.server.leave_group(bench.now, from, group).unwrap();
+        } else {
+            let now = bench.now;
+            bench.clients[0].1.disconnect(now);
+        }
+        bench.run(2000);
+        assert_eq!(bench.messages(1), 0);
+        bench.away[1] = false;
+        bench.run(5);
+        let of_it = |e: &&ClientEvent| match e {
+            ClientEvent::Message(m) => m.from == from,
+            ClientEvent::MemberLeft { member, .. } => *member == from,
+            _ => false,
+        };
+        let told: Vec<_> = bench.events[1].iter().filter(of_it).collect();
+        assert_eq!((bench.messages(1), told.len()), (40, 41));
+        assert!(matches!(told.last(), Some(ClientEvent::MemberLeft { .. })));
+    }
+}
+
+#[test]
+fn what_members_leave_behind_for_an_application_that_never_polls_is_bounded() {
+    let mut bench = Bench::new(&FAR_APART);
+    let group = bench.group();
+    bench.run(50);
+    bench.away[1] = true;
+    let chunk = vec![0; 60_000];
+    for from in [0, 2] {
+        let to = bench.id(1);
+        while bench.send(from, to, RELIABLE, &chunk).is_ok() {
+            bench.run(20);
+        }
+    }
+    let bound = bench.clients[1].1.config.limits.receive_buffer;
+    for from in [0, 2] {
+        let member = bench.id(from);
+        bench.server.leave_group(bench.now, member, group).unwrap();
+        bench.run(100);
+    }
+    bench.away[1] = false;
+    let (mut payload, mut bytes) = (Vec::new(), 0);
+    while let Some(event) = bench.clients[1].1.poll_event(bench.now, &mut payload) {
+        bytes += payload.len();
+        bench.events[1].push(event);
+    }
+    assert!(bytes > chunk.len() && bytes <= bound + chunk.len(), "{bytes} bytes");
+    let left = |e: &&ClientEvent| matches!(e, ClientEvent::MemberLeft { .. });
+    assert_eq!(bench.events[1].iter().filter(left).count(), 2);
+}
+
+#[test]
 fn a_goodbye_that_was_lost_is_said_again_by_either_end() {
     let mut bench = Bench::new(&FAR_APART[..2]);
     bench.run(20);
