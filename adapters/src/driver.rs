@@ -67,7 +67,7 @@ pub struct DriverStats {
     pub dropped: u64,
     /// Sends that the system refused.
     pub failed: u64,
-    /// Times that [`Driver::wait`] slept and came back.
+    /// Times that it slept, in [`Driver::wait`] or in a runtime, and came back.
     pub wakeups: u64,
 }
 
@@ -100,25 +100,63 @@ impl<M: Machine> Driver<M> {
 
     /// Catches up with the network and the clock, within bounds and without waiting.
     pub fn update(&mut self) -> Result<(), UpdateError> {
-        self.io.patience = SEND_PATIENCE;
-        self.check_addresses();
         let mut index = 0;
         while let Some(socket) = self.io.sockets.get(index) {
             let id = socket.id;
-            match self.receive(index) {
-                Ok(()) => index += 1,
-                Err(error) if id == SocketId::MAIN => return Err(UpdateError::Socket(error)),
-                Err(_) => {
-                    self.io.sockets.remove(index);
-                    self.input(Input::Socket(id, SocketInput::Closed));
-                }
+            self.receive(id)?;
+            // Unless it broke, and another one is in its place.
+            index += usize::from(self.io.sockets.get(index).is_some_and(|s| s.id == id));
+        }
+        self.catch_up();
+        Ok(())
+    }
+
+    /// Hands in what has arrived at one socket, within bounds. Whether it was emptied.
+    pub(crate) fn receive(&mut self, id: SocketId) -> Result<bool, UpdateError> {
+        self.io.patience = SEND_PATIENCE;
+        match self.receive_batches(id) {
+            Ok(emptied) => Ok(emptied),
+            Err(error) if id == SocketId::MAIN => Err(UpdateError::Socket(error)),
+            Err(_) => {
+                self.close(id);
+                Ok(true)
             }
         }
+    }
+
+    /// Catches up with the clock, and sends what the machine has to say.
+    pub(crate) fn catch_up(&mut self) {
+        self.io.patience = SEND_PATIENCE;
+        self.check_addresses();
         if self.machine.wake().is_some_and(|(at, _)| at <= self.now()) {
             self.input(Input::Wake);
         }
         self.drain();
-        Ok(())
+    }
+
+    /// Closes a socket and tells the machine so.
+    pub(crate) fn close(&mut self, id: SocketId) {
+        self.io.sockets.retain(|s| s.id != id);
+        self.io.changes += 1;
+        self.input(Input::Socket(id, SocketInput::Closed));
+    }
+
+    /// The sockets, and how often there were others.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn sockets(&self) -> (&[Udp], u64) {
+        (&self.io.sockets, self.io.changes)
+    }
+
+    /// It slept and came back.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn woken(&mut self) {
+        self.io.stats.wakeups += 1;
+    }
+
+    /// The system's clock at a time of the machine; `None` if it cannot say so.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn clock(&self, at: Instant) -> Option<std::time::Instant> {
+        self.io.origin.checked_add(Duration::from_nanos(at.0))
     }
 
     /// Sends what the machine has to say, and carries out what it asks for.
@@ -184,17 +222,16 @@ impl<M: Machine> Driver<M> {
         self.io.flush(&mut self.machine, now);
     }
 
-    fn receive(&mut self, index: usize) -> io::Result<()> {
+    fn receive_batches(&mut self, id: SocketId) -> io::Result<bool> {
         let mut parts = self.buffers.chunks_exact_mut(RECEIVE_BUFFER);
         let mut buffers: [_; RECEIVE_BATCH] =
             std::array::from_fn(|_| IoSliceMut::new(parts.next().unwrap_or_default()));
         let mut meta = [RecvMeta::default(); RECEIVE_BATCH];
         for _ in 0..MAX_RECEIVES {
-            let Some(socket) = self.io.sockets.get(index) else { break };
-            let id = socket.id;
+            let Some(socket) = self.io.sockets.iter().find(|s| s.id == id) else { return Ok(true) };
             let count = match socket.receive(&mut buffers, &mut meta) {
                 Ok(count) => count,
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(true),
                 // How Windows says that something sent earlier found no listener.
                 Err(e) if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused) => continue,
                 Err(e) => return Err(e),
@@ -215,10 +252,10 @@ impl<M: Machine> Driver<M> {
             self.io.flush(&mut self.machine, now);
             // A batch that was not filled emptied the socket, where the system fills batches at all.
             if count < RECEIVE_BATCH && RECEIVE_BATCH > 1 {
-                break;
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     fn carry_out(&mut self, request: Request) {
@@ -227,10 +264,7 @@ impl<M: Machine> Driver<M> {
                 let answer = self.io.open(id, like);
                 self.input(Input::Socket(id, answer));
             }
-            Request::CloseSocket(id) if id != SocketId::MAIN => {
-                self.io.sockets.retain(|s| s.id != id);
-                self.input(Input::Socket(id, SocketInput::Closed));
-            }
+            Request::CloseSocket(id) if id != SocketId::MAIN => self.close(id),
             Request::Connect { id, .. } => self.input(Input::Stream(id, StreamInput::Closed(StreamEnd::Refused))),
             Request::MapPort(socket) => self.input(Input::PortMapped { socket, external: None }),
             // The first socket lives as long as the driver, and there is no stream to close.
@@ -258,6 +292,8 @@ impl<M: Machine> Driver<M> {
 struct Io {
     origin: std::time::Instant,
     sockets: Vec<Udp>,
+    /// How often a socket was opened or closed.
+    changes: u64,
     out: Outbox,
     failures: Vec<(SocketId, SocketAddr, usize, SendFailure)>,
     patience: Duration,
@@ -271,6 +307,7 @@ impl Io {
         Self {
             origin: std::time::Instant::now(),
             sockets: vec![main],
+            changes: 0,
             out,
             failures: Vec::with_capacity(OUTBOX_SENDS),
             patience: SEND_PATIENCE,
@@ -289,6 +326,7 @@ impl Io {
         let Ok(socket) = Udp::bind(id, SocketAddr::new(ip, 0)) else { return SocketInput::Failed };
         let opened = SocketInput::Opened { local: socket.local, max_segments: socket.max_segments() };
         self.sockets.push(socket);
+        self.changes += 1;
         opened
     }
 

@@ -3,11 +3,15 @@
 //! [`Client`] and [`Server`] fit a loop that is the application's own: a game's frame, a server's main loop. Neither has
 //! threads or a runtime, and nothing but `wait` ever waits. `examples/` has a program of each.
 //!
+//! For a service on tokio, the module `asynchronous` (feature `tokio`) has the same two as handles and event streams.
+//!
 //! [`rooms`]: clients that name the same room can talk to one another, without a server of your own.
 //!
 //! Both are a [`Driver`] around a pure machine of [`posse_core`]; the driver serves any other [`Machine`] as well.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "tokio")]
+pub mod asynchronous;
 #[cfg(feature = "std")]
 mod driver;
 #[cfg(feature = "std")]

@@ -105,6 +105,12 @@ impl Udp {
         u16::try_from(self.state.max_gso_segments()).unwrap_or(u16::MAX).max(1)
     }
 
+    /// Another handle to the same socket, to be told when there is something to read.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn try_clone(&self) -> io::Result<UdpSocket> {
+        self.socket.try_clone()
+    }
+
     /// Fills buffers with what has arrived, without waiting.
     pub(crate) fn receive(&self, buffers: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> io::Result<usize> {
         let count = self.state.recv((&self.socket).into(), buffers, meta)?;

@@ -61,6 +61,20 @@ impl ClientOptions {
     }
 }
 
+impl ClientOptions {
+    /// The machine on its socket.
+    pub(crate) fn driver(self) -> Result<Driver<Machine>, ConnectError> {
+        let mut config = ClientConfig::new(self.server, self.server_key, self.app, os_seed()?);
+        config.token = self.token;
+        config.suites = suites(aes_hardware());
+        config.limits = self.limits;
+        config.timers = self.timers;
+        config.congestion = self.congestion;
+        let machine = Machine::new(Instant::ZERO, config)?;
+        Ok(Driver::bind(self.bind, machine)?)
+    }
+}
+
 /// Why a client could not begin. That the server does not answer or says no comes later, as
 /// [`ClientEvent::LoginFailed`].
 #[derive(Debug, thiserror::Error)]
@@ -87,14 +101,7 @@ pub struct Client {
 impl Client {
     /// Binds a socket and begins to log in. Does not wait: [`ClientEvent::LoggedIn`] tells when it is done.
     pub fn connect(options: ClientOptions) -> Result<Self, ConnectError> {
-        let mut config = ClientConfig::new(options.server, options.server_key, options.app, os_seed()?);
-        config.token = options.token;
-        config.suites = suites(aes_hardware());
-        config.limits = options.limits;
-        config.timers = options.timers;
-        config.congestion = options.congestion;
-        let machine = Machine::new(Instant::ZERO, config)?;
-        Ok(Self { driver: Driver::bind(options.bind, machine)? })
+        Ok(Self { driver: options.driver()? })
     }
 
     /// Catches up with the network and the clock, within bounds and without waiting.

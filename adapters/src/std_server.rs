@@ -37,6 +37,19 @@ impl ServerOptions {
     }
 }
 
+impl ServerOptions {
+    /// The machine on its socket.
+    pub(crate) fn driver(self, addr: SocketAddr) -> Result<Driver<Machine>, ServeError> {
+        let mut config = ServerConfig::new(self.key, self.app, os_seed()?);
+        config.suites = suites(aes_hardware());
+        config.limits = self.limits;
+        config.timers = self.timers;
+        config.congestion = self.congestion;
+        let machine = Machine::new(Instant::ZERO, config)?;
+        Ok(Driver::bind(addr, machine)?)
+    }
+}
+
 /// Why a server could not begin.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -63,13 +76,7 @@ pub struct Server {
 impl Server {
     /// Binds `addr` and serves.
     pub fn bind(addr: SocketAddr, options: ServerOptions) -> Result<Self, ServeError> {
-        let mut config = ServerConfig::new(options.key, options.app, os_seed()?);
-        config.suites = suites(aes_hardware());
-        config.limits = options.limits;
-        config.timers = options.timers;
-        config.congestion = options.congestion;
-        let machine = Machine::new(Instant::ZERO, config)?;
-        Ok(Self { driver: Driver::bind(addr, machine)? })
+        Ok(Self { driver: options.driver(addr)? })
     }
 
     /// The key that clients are to be given.
