@@ -305,10 +305,11 @@ fn fate<'a>(kind: Reliability, sent: &BTreeMap<u64, Posted>, received: &'a [Rece
     }
     let missing = sent.iter().filter(|(number, _)| !delivered.contains_key(number));
     let (superseded, missing): (Vec<_>, Vec<_>) = missing.partition(|(number, _)| old.contains(number));
-    // A gap: something later of the same membership did arrive.
+    // A gap: something later of the same membership did arrive. What was sent at the very moment of its end was sent after
+    // it: it waited for the room that the end made.
     let ordered = kind != Reliability::ReliableUnordered;
     let gap = |number, end| {
-        ordered && delivered.range(number..).any(|(n, _)| sent.get(n).is_some_and(|posted| posted.at <= end))
+        ordered && delivered.range(number..).any(|(n, _)| sent.get(n).is_some_and(|posted| posted.at < end))
     };
     let excused = |number, at| ends.after(at).is_some_and(|end| !gap(number, end));
     let mut losses = missing.iter().map(|&(&number, posted)| (number, posted.at)).filter(|&(n, at)| !excused(n, at));
