@@ -1,5 +1,6 @@
 //! What a client and a server are told at construction, and the bounds of both. Every bound has its reason beside it.
 
+use crate::ids::SocketId;
 use crate::secure::Crypto;
 use crate::time::Duration;
 use alloc::sync::Arc;
@@ -64,6 +65,55 @@ pub struct ServerConfig {
     pub timers: Timers,
     /// How it shares the network, on every link to a client.
     pub congestion: Congestion,
+    /// Its other addresses.
+    pub doors: Doors,
+    /// What it has clients try where plain punching leads nowhere.
+    pub techniques: Techniques,
+}
+
+/// Other addresses of a server, as clients reach them, by which it learns how their NATs behave. They serve nothing else. The
+/// driver opens a socket for each that there is, named by [`Doors::SOCKETS`], beside the main one.
+///
+/// With none, nothing is known of NATs, and only plain punching is done. With a second port alone, a NAT that gives each
+/// destination *address* a port of its own looks like one that gives all the same: that is then not known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Doors {
+    /// The main address, with another port.
+    pub second_port: Option<SocketAddr>,
+    /// Another address.
+    pub second_address: Option<SocketAddr>,
+    /// That other address, with another port than there.
+    pub second_address_port: Option<SocketAddr>,
+}
+
+impl Doors {
+    /// By which sockets datagrams to the doors come, in the order of the fields.
+    pub const SOCKETS: [SocketId; 3] = [SocketId(1), SocketId(2), SocketId(3)];
+
+    /// Each door that there is, with its socket.
+    pub fn iter(&self) -> impl Iterator<Item = (SocketId, SocketAddr)> {
+        let all = [self.second_port, self.second_address, self.second_address_port];
+        Self::SOCKETS.into_iter().zip(all).filter_map(|(socket, addr)| Some((socket, addr?)))
+    }
+}
+
+/// What a server has clients try, within [`SearchLimits`], where plain punching leads nowhere and what it knows of both NATs
+/// says that it can help.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Techniques {
+    /// Ports that follow those which the NAT gave out just before.
+    pub prediction: bool,
+    /// Many sockets at one end, many ports at the other: the birthday paradox.
+    pub birthday: bool,
+    /// Ports of one public address that all clients together try in a minute. Others may be behind it too: four whole searches
+    /// are 140 small datagrams a second, less than one download.
+    pub probes_an_address: u32,
+}
+
+impl Default for Techniques {
+    fn default() -> Self {
+        Self { prediction: true, birthday: true, probes_an_address: 4 * 2_048 }
+    }
 }
 
 impl ServerConfig {
@@ -77,6 +127,8 @@ impl ServerConfig {
             limits: Limits::default(),
             timers: Timers::default(),
             congestion: Congestion::default(),
+            doors: Doors::default(),
+            techniques: Techniques::default(),
         }
     }
 }
@@ -140,6 +192,27 @@ pub struct Limits {
     /// Sessions that have not presented a token yet. Bounds what a flood of logins can hold for
     /// [`Timers::handshake`].
     pub max_handshakes: usize,
+    /// What a client does to find a direct path where plain punching does not.
+    pub search: SearchLimits,
+}
+
+/// Bounds of one search for a direct path. A server asks for no more than its own; a client does no more than its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SearchLimits {
+    /// Extra sockets. 256 against 2,048 probes find a way with 99.97 %; each costs the system a descriptor for half a
+    /// minute, and systems give a process 1,024 or 256 of them.
+    pub sockets: usize,
+    /// Ports that are tried. More would take longer than people wait and bring next to nothing.
+    pub probes: u16,
+    /// Datagrams of a search a second, of 46 bytes each. 100 are less than a voice call sends, and what NATs with a limit on
+    /// new mappings allow one host.
+    pub probes_per_second: u16,
+}
+
+impl Default for SearchLimits {
+    fn default() -> Self {
+        Self { sockets: 256, probes: 2_048, probes_per_second: 100 }
+    }
 }
 
 impl Default for Limits {
@@ -152,6 +225,7 @@ impl Default for Limits {
             max_groups: 120_000,
             max_members: 256,
             max_handshakes: 4_096,
+            search: SearchLimits::default(),
         }
     }
 }

@@ -153,6 +153,13 @@ pub enum RelayReason {
     OnlyOutbound,
     /// What the peer sends arrives directly, but nothing of ours does.
     OnlyInbound,
+    /// Both ends' NATs give out ports that cannot be found within any budget: neither is the same for all destinations, and
+    /// both let in only whom a port was opened for.
+    Unpredictable,
+    /// Everything that the budgets allow was tried.
+    BudgetSpent,
+    /// One end's system gave it no sockets to try with.
+    NoSockets,
     /// It was direct until the hole closed; punching goes on.
     HoleClosed,
     /// The group does not allow direct paths.

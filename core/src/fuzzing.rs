@@ -144,6 +144,8 @@ fn describe(frame: &Frame<'_>) -> (u8, Fact) {
         Frame::Skip { .. } => (16, Fact::Other),
         Frame::ScopeCredit { .. } => (17, Fact::Other),
         Frame::MaxMessage(_) => (18, Fact::Other),
+        Frame::Observe(_) => (19, Fact::Other),
+        Frame::Knock(_) => (20, Fact::Other),
     }
 }
 
@@ -165,6 +167,8 @@ fn write_frame(w: &mut Writer<'_>, frame: &Frame<'_>) -> Result<(), NoRoom> {
         Frame::Response(token) => frames::write_response(w, *token),
         Frame::KeyShare(share) => frames::write_key_share(w, share),
         Frame::Close(reason) => frames::write_close(w, *reason),
+        Frame::Observe(observe) => frames::write_observe(w, *observe),
+        Frame::Knock(door) => frames::write_knock(w, *door),
     }
 }
 

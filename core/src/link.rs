@@ -10,11 +10,12 @@ use crate::goodbye::{self, Goodbye};
 use crate::ids::SocketId;
 use crate::machine::{Ecn, Wake};
 use crate::outbox::{Outbox, Transmit};
-use crate::path::{Ask, Moved, Over, Punch, PunchEvent, Roaming, Verdict};
+use crate::path::{Ask, Moved, Over, Punch, PunchEvent, Roaming, Verdict, Way};
 use crate::secure::{OpenError, PATHS, Protection, RelayKey};
 use crate::time::{Duration, Instant};
 use crate::transport::{DIRECT, LinkFrame, MAIN, PathEvent, PathId, Transport, Violation};
 use crate::wire::buf::Writer;
+use crate::wire::frames::Observe;
 use crate::wire::relay::WRAP_LEN;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -73,7 +74,7 @@ pub(crate) struct RelayLeg {
 /// Where packets on the main path go.
 pub(crate) enum Route<'a> {
     /// Straight there: the other end of a server link.
-    Straight(SocketAddr),
+    Straight(Way),
     /// Wrapped, to a destination that the server knows by this handle.
     Relay(&'a mut RelayLeg, u32),
 }
@@ -90,8 +91,8 @@ pub(crate) enum Unusable {
 /// Hole punching, on links between peers.
 struct Direct {
     punch: Punch,
-    /// Where packets on the direct path go. Validated.
-    to: Option<SocketAddr>,
+    /// Where packets on the direct path go, and by which socket. Validated.
+    to: Option<Way>,
     /// How long the probe that validated it took to be answered.
     probed_rtt: Duration,
     /// Since when the transport leaves the path alone, and until when its probes may take to be acknowledged.
@@ -113,6 +114,10 @@ pub(crate) struct Link {
     forget_at: Option<Instant>,
     /// The generation of packet keys, and since when it is sent.
     generation: (u64, Instant),
+    /// What the client asked to have observed, on a server's links; and the door that the server knocked from, on a
+    /// client's.
+    observe: Option<Observe>,
+    knocked: Option<u8>,
     /// The other end closed, for this reason.
     closed: Option<u8>,
     last_received: Instant,
@@ -167,6 +172,8 @@ impl Link {
             newest: [None; PATHS],
             forget_at: None,
             generation: (0, now),
+            observe: None,
+            knocked: None,
             closed: None,
             last_received: now,
             frames: Vec::new(),
@@ -208,19 +215,41 @@ impl Link {
         }
     }
 
+    /// Hole punching, on links between peers.
+    pub(crate) fn puncher(&mut self) -> Option<&mut Punch> {
+        self.direct.as_mut().map(|direct| &mut direct.punch)
+    }
+
+    pub(crate) fn puncher_ref(&self) -> Option<&Punch> {
+        self.direct.as_ref().map(|direct| &direct.punch)
+    }
+
+    /// What the packet received last asked to have observed.
+    pub(crate) fn take_observe(&mut self) -> Option<Observe> {
+        self.observe.take()
+    }
+
+    /// The door that a packet came from, if one came for that purpose.
+    pub(crate) fn take_knocked(&mut self) -> Option<u8> {
+        self.knocked.take()
+    }
+
     /// Takes a datagram in that carries a connection id of this link.
     pub(crate) fn receive(
         &mut self,
         now: Instant,
         path: PathId,
-        from: SocketAddr,
+        from: impl Into<Way>,
         ecn: Ecn,
         datagram: &mut [u8],
     ) -> Result<(), Unusable> {
+        let from = from.into();
         let opened = self.protection.open(path, datagram).map_err(Unusable::Sealed)?;
         self.last_received = now;
         let newest = self.newest.get_mut(usize::from(path));
-        if newest.is_some_and(|newest| newest.replace(opened.number.max(newest.unwrap_or(0))) < Some(opened.number)) {
+        let newest =
+            newest.is_some_and(|newest| newest.replace(opened.number.max(newest.unwrap_or(0))) < Some(opened.number));
+        if newest && self.roaming.is_none() {
             self.heard_from(now, path, from);
         } else if let (DIRECT, Some(direct)) = (path, &mut self.direct) {
             direct.punch.on_packet(now, from);
@@ -235,6 +264,10 @@ impl Link {
             }
         }
         self.frames = frames;
+        // A packet that only asks to be observed is a probing packet (RFC 9000 §9.1): it comes from elsewhere on purpose.
+        if newest && self.roaming.is_some() && self.observe.is_none() && from.socket == SocketId::MAIN {
+            self.heard_from(now, path, from);
+        }
         self.settle(now);
         // Only a server has control messages, and nobody would ever take a peer's.
         if self.direct.is_some() && self.transport.next_control(&mut Vec::new()) {
@@ -243,7 +276,7 @@ impl Link {
         outcome
     }
 
-    fn on_frame(&mut self, now: Instant, path: PathId, from: SocketAddr, frame: LinkFrame) -> Result<(), Violation> {
+    fn on_frame(&mut self, now: Instant, path: PathId, from: Way, frame: LinkFrame) -> Result<(), Violation> {
         match frame {
             LinkFrame::Challenge(token) => match (&mut self.direct, &self.roaming) {
                 (Some(direct), _) if path == DIRECT => direct.punch.on_challenge(now, from, token),
@@ -267,15 +300,19 @@ impl Link {
             }
             LinkFrame::KeyShare(_) => return Err(Violation::KeyShare),
             LinkFrame::Close(reason) => self.closed = Some(reason),
+            LinkFrame::Observe(observe) if self.roaming.is_some() => self.observe = Some(observe),
+            LinkFrame::Knock(door) if self.direct.is_none() && self.roaming.is_none() => self.knocked = Some(door),
+            // Said to an end that has no use for it.
+            LinkFrame::Observe(_) | LinkFrame::Knock(_) => {}
         }
         Ok(())
     }
 
     /// An authentic packet with a greater number than any before came on this path, or, on a server, by the relay.
-    pub(crate) fn heard_from(&mut self, now: Instant, path: PathId, from: SocketAddr) {
+    pub(crate) fn heard_from(&mut self, now: Instant, path: PathId, from: Way) {
         match (&mut self.direct, &mut self.roaming) {
             (Some(direct), _) if path == DIRECT => direct.punch.on_newest(now, from),
-            (None, Some(roaming)) => roaming.on_newest(now, from, self.transport.pto(MAIN)),
+            (None, Some(roaming)) => roaming.on_newest(now, from.at, self.transport.pto(MAIN)),
             _ => {}
         }
     }
@@ -332,7 +369,7 @@ impl Link {
 
     /// The system refused a datagram of `size` bytes to `to` as too large.
     pub(crate) fn on_too_big(&mut self, now: Instant, to: SocketAddr, size: usize) {
-        if self.direct.as_ref().is_some_and(|direct| direct.to == Some(to)) {
+        if self.direct.as_ref().is_some_and(|direct| direct.to.is_some_and(|way| way.at == to)) {
             self.transport.on_too_big(now, DIRECT, size);
         }
     }
@@ -345,11 +382,12 @@ impl Link {
                 PunchEvent::Validated { to, rtt } => {
                     (direct.to, direct.probed_rtt, direct.suspected) = (Some(to), rtt, None);
                     self.transport.open_path(now, DIRECT, rtt, PAYLOAD);
-                    self.transport.allow_datagrams(DIRECT, ETHERNET[usize::from(to.is_ipv6())]);
+                    self.transport.allow_datagrams(DIRECT, ETHERNET[usize::from(to.at.is_ipv6())]);
                     self.transport.set_keepalive(DIRECT, Some(keepalive));
                 }
                 PunchEvent::Answered => self.transport.probe(DIRECT),
                 PunchEvent::WantsRestart => return Some(Punched::WantsRestart),
+                PunchEvent::WantsSearch => return Some(Punched::WantsSearch),
                 PunchEvent::Verdict(verdict) => return Some(Punched::Verdict(verdict)),
             }
         }
@@ -399,6 +437,16 @@ impl Link {
         Some(Goodbye::new(now, sealed, to, self.transport.pto(MAIN)))
     }
 
+    /// Has the server look at where this packet comes from. False if there is no room.
+    pub(crate) fn observe(&mut self, now: Instant, by: Way, observe: Observe, out: &mut Outbox) -> bool {
+        self.packet(now, MAIN, &mut Route::Straight(by), out, Body::Observe(observe))
+    }
+
+    /// Knocks at the client's NAT from a door of the server. False if there is no room.
+    pub(crate) fn knock(&mut self, now: Instant, by: Way, door: u8, out: &mut Outbox) -> bool {
+        self.packet(now, MAIN, &mut Route::Straight(by), out, Body::Knock(door))
+    }
+
     fn answer(&mut self, now: Instant, route: &mut Route<'_>, out: &mut Outbox) -> bool {
         let Some(token) = self.answers.pop_front() else { return false };
         self.packet(now, MAIN, route, out, Body::Probe { challenge: None, response: Some(token) })
@@ -407,7 +455,7 @@ impl Link {
     fn probe(&mut self, now: Instant, route: &mut Route<'_>, out: &mut Outbox) -> bool {
         if let Some(Ask { to, token }) = self.roaming.as_mut().and_then(|roaming| roaming.poll(now)) {
             let body = Body::Probe { challenge: Some(token), response: None };
-            return self.packet(now, MAIN, &mut Route::Straight(to), out, body);
+            return self.packet(now, MAIN, &mut Route::Straight(to.into()), out, body);
         }
         let Some(probe) = self.direct.as_mut().and_then(|d| d.punch.poll(now)) else { return false };
         let body = Body::Probe { challenge: probe.challenge, response: probe.response };
@@ -423,7 +471,7 @@ impl Link {
             (_, Some(Direct { to: Some(to), .. }), DIRECT, Body::Due) => *to,
             (_, _, DIRECT, Body::Due) => return false,
             (Route::Straight(to), ..) => *to,
-            (Route::Relay(leg, _), ..) => leg.server,
+            (Route::Relay(leg, _), ..) => leg.server.into(),
         };
         let wrap = if path == MAIN && matches!(route, Route::Relay(..)) { WRAP_LEN } else { 0 };
         let size = if path == DIRECT { self.transport.datagram(now, path).max(DATAGRAM) } else { DATAGRAM };
@@ -436,7 +484,7 @@ impl Link {
         }
         // What a relay forwards is another datagram: marks on the way to it would tell nobody anything.
         let ecn = if wrap > 0 { Ecn::NotCapable } else { ecn };
-        out.commit(wrap + len, Transmit { ecn, ..Transmit::datagram(SocketId::MAIN, to) });
+        out.commit(wrap + len, Transmit { ecn, ..Transmit::datagram(to.socket, to.at) });
         true
     }
 
@@ -454,6 +502,8 @@ impl Link {
                 built.pn
             }
             Body::Probe { challenge, response } => self.transport.build_probe(now, path, &mut w, challenge, response),
+            Body::Observe(observe) => self.transport.build_observe(now, path, &mut w, observe),
+            Body::Knock(door) => self.transport.build_knock(now, path, &mut w, door),
             Body::Close(reason) => self.transport.build_close(now, path, &mut w, reason),
         };
         debug_assert_eq!(used, number, "the number that the header has room for");
@@ -478,6 +528,10 @@ enum Body {
     Due,
     /// A path challenge, a response, or both.
     Probe { challenge: Option<u64>, response: Option<u64> },
+    /// That the server look where it comes from.
+    Observe(Observe),
+    /// That it comes from a door of the server.
+    Knock(u8),
     /// The end of the link.
     Close(u8),
 }
@@ -487,6 +541,8 @@ enum Body {
 pub(crate) enum Punched {
     /// Both ends should begin anew at one time: ask the server.
     WantsRestart,
+    /// Plain punching leads nowhere: the server may know something better.
+    WantsSearch,
     /// Traffic goes otherwise now, or for another reason.
     Verdict(Verdict),
 }

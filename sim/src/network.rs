@@ -163,6 +163,12 @@ impl Network {
         self.attach(on, Place::Host(host), link)
     }
 
+    /// One more address for what is attached there, by the same link.
+    pub(crate) fn add_address(&mut self, attachment: usize) -> Ipv4Addr {
+        let on = Net(self.attachments[attachment].on);
+        self.claim(on, attachment).expect("a private network has 65,533 addresses")
+    }
+
     fn attach(&mut self, on: Net, place: Place, link: Link) -> (usize, Ipv4Addr) {
         let attachment = self.attachments.len();
         self.attachments.push(Attachment { place, on: on.0, gone: false });

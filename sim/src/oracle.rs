@@ -16,7 +16,10 @@
 //! A pair is direct when each direction delivers. The two directions may use different addresses; insisting on one pair
 //! of addresses for both would leave 42.
 
+mod search;
+
 use crate::nat::{Filtering, Mapping};
+pub use search::{Budget, How, meetings, once, outlook, twice};
 use std::collections::BTreeSet;
 
 /// How one side's NAT behaves, as (mapping, filtering).

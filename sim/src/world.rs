@@ -140,8 +140,11 @@ struct Host {
     machine: Box<dyn Hosted>,
     make: Make,
     incarnation: u32,
-    /// Open sockets: name and port.
-    sockets: Vec<(SocketId, u16)>,
+    /// A second address on the same link.
+    second: Option<Ipv4Addr>,
+    sockets: Vec<Socket>,
+    /// Those that are there whenever a machine starts, beside the main one.
+    bound: Vec<Socket>,
     next_port: u16,
     /// The earliest wake-up in the queue. Later ones there are stale.
     wake_at: Option<Instant>,
@@ -153,6 +156,28 @@ struct Host {
     news: bool,
     /// Nanoseconds that its clock is ahead of the world's.
     ahead: i64,
+}
+
+/// An open socket.
+#[derive(Clone, Copy)]
+struct Socket {
+    id: SocketId,
+    port: u16,
+    /// Whether it is bound to the host's second address, or to the first.
+    second: bool,
+}
+
+impl Host {
+    /// The socket that a packet to `to` arrives at.
+    fn socket_at(&self, to: SocketAddrV4) -> Option<SocketId> {
+        let second = self.second == Some(*to.ip());
+        self.sockets.iter().find(|s| s.port == to.port() && s.second == second).map(|s| s.id)
+    }
+
+    fn address_of(&self, socket: &Socket) -> SocketAddrV4 {
+        let address = if socket.second { self.second } else { None };
+        SocketAddrV4::new(address.unwrap_or(self.address), socket.port)
+    }
 }
 
 /// A simulated network with machines on it. See the module's text.
@@ -218,10 +243,36 @@ impl World {
         &mut self,
         on: Net,
         link: Link,
+        make: impl FnMut(Instant, SocketAddr, [u8; 32]) -> M + 'static,
+    ) -> Node<M> {
+        let (attachment, address) = self.network.add_host(on, self.hosts.len(), link);
+        self.put(on, attachment, address, None, make)
+    }
+
+    /// The same with two addresses, of which the second is only used by sockets that [`Self::bind`] names.
+    ///
+    /// # Panics
+    /// If a private network runs out of addresses.
+    pub fn host_with_two_addresses<M: Machine + 'static>(
+        &mut self,
+        on: Net,
+        link: Link,
+        mut make: impl FnMut(Instant, SocketAddr, Ipv4Addr, [u8; 32]) -> M + 'static,
+    ) -> Node<M> {
+        let (attachment, address) = self.network.add_host(on, self.hosts.len(), link);
+        let second = self.network.add_address(attachment);
+        self.put(on, attachment, address, Some(second), move |now, addr, seed| make(now, addr, second, seed))
+    }
+
+    fn put<M: Machine + 'static>(
+        &mut self,
+        on: Net,
+        attachment: usize,
+        address: Ipv4Addr,
+        second: Option<Ipv4Addr>,
         mut make: impl FnMut(Instant, SocketAddr, [u8; 32]) -> M + 'static,
     ) -> Node<M> {
         let host = self.hosts.len();
-        let (attachment, address) = self.network.add_host(on, host, link);
         let mut make: Make = Box::new(move |now, addr, seed| Box::new(make(now, addr, seed)));
         let machine = make(self.now, main_address(address), machine_seed(self.seed, host, 0));
         self.hosts.push(Host {
@@ -232,7 +283,9 @@ impl World {
             machine,
             make,
             incarnation: 0,
+            second,
             sockets: Vec::new(),
+            bound: Vec::new(),
             next_port: FIRST_EXTRA_PORT,
             wake_at: None,
             paused: false,
@@ -243,6 +296,21 @@ impl World {
         });
         self.start(host);
         Node { host, machine: PhantomData }
+    }
+
+    /// Opens one more socket of a host at a port of its first or second address, now and whenever a machine starts there.
+    ///
+    /// # Panics
+    /// If there is no such address, or a socket of that name.
+    pub fn bind<M>(&mut self, node: Node<M>, id: SocketId, port: u16, second: bool) {
+        let host = &mut self.hosts[node.host];
+        assert!(!second || host.second.is_some(), "the host has one address");
+        assert!(host.sockets.iter().all(|s| s.id != id), "the name is taken");
+        let socket = Socket { id, port, second };
+        host.bound.push(socket);
+        host.sockets.push(socket);
+        self.tell_opened(node.host, socket);
+        self.settle(node.host);
     }
 
     /// Has timelines and errors call `place` by this name.
@@ -423,15 +491,28 @@ impl World {
     /// Tells a new machine where it is.
     fn start(&mut self, host: usize) {
         let now = self.clock(host);
-        let Host { machine, address, incarnation, sockets, .. } = &mut self.hosts[host];
+        let Host { machine, address, incarnation, sockets, bound, .. } = &mut self.hosts[host];
         self.network.log.event(self.now, &Event::Started { host, incarnation: *incarnation });
-        sockets.push((SocketId::MAIN, MAIN_PORT));
+        sockets.push(Socket { id: SocketId::MAIN, port: MAIN_PORT, second: false });
+        let bound = bound.clone();
+        sockets.extend(&bound);
         let opened = SocketInput::Opened { local: main_address(*address), max_segments: SEGMENTS };
         let interfaces = [IpAddr::V4(*address)];
         machine.handle(now, Input::Socket(SocketId::MAIN, opened), &mut self.outbox);
         self.flush(host);
+        bound.into_iter().for_each(|socket| self.tell_opened(host, socket));
         self.hosts[host].machine.handle(now, Input::Interfaces(&interfaces), &mut self.outbox);
         self.settle(host);
+    }
+
+    fn tell_opened(&mut self, host: usize, socket: Socket) {
+        let now = self.clock(host);
+        let Socket { id, port, .. } = socket;
+        self.network.log.event(self.now, &Event::SocketOpened { host, socket: id, port });
+        let local = SocketAddr::V4(self.hosts[host].address_of(&socket));
+        let opened = Input::Socket(id, SocketInput::Opened { local, max_segments: SEGMENTS });
+        self.hosts[host].machine.handle(now, opened, &mut self.outbox);
+        self.flush(host);
     }
 
     /// Hands a packet to the machine that it arrived at.
@@ -442,16 +523,17 @@ impl World {
         let now = self.clock(host);
         let state = &mut self.hosts[host];
         let packet = self.network.packet_mut(slot);
-        let Some(&(socket, _)) = state.sockets.iter().find(|(_, port)| *port == packet.to.port()) else {
+        let Some(socket) = state.socket_at(packet.to) else {
             return self.network.drop(self.now, Place::Host(host), DropReason::NoSocket, slot);
         };
-        let (from, ecn, mut bytes) = (packet.from, packet.ecn, std::mem::take(&mut packet.bytes));
+        let (from, to, ecn) = (packet.from, *packet.to.ip(), packet.ecn);
+        let mut bytes = std::mem::take(&mut packet.bytes);
         let view = crate::event::PacketView { bytes: &bytes, ..packet.view() };
         self.network.log.event(self.now, &Event::Delivered { host, socket, packet: view });
         let input = Input::Datagrams {
             socket,
             from: SocketAddr::V4(from),
-            local: Some(IpAddr::V4(state.address)),
+            local: Some(IpAddr::V4(to)),
             ecn,
             stride: bytes.len(),
             bytes: &mut bytes,
@@ -518,17 +600,16 @@ impl World {
     /// Puts what is in the outbox on the host's link. Whether there was anything.
     fn flush(&mut self, host: usize) -> bool {
         let any = !self.outbox.is_empty();
-        let Host { attachment, address, sockets, .. } = &self.hosts[host];
+        let state = &self.hosts[host];
         for (transmit, bytes) in self.outbox.sends() {
-            let Some((socket, port, to, hop_limit)) = way_out(transmit, sockets) else {
+            let Some((socket, from, to, hop_limit)) = way_out(transmit, state) else {
                 self.network.log.event(self.now, &Event::Unsendable { host, len: bytes.len() });
                 continue;
             };
             let Transmit { ecn, segment, .. } = *transmit;
-            let from = SocketAddrV4::new(*address, port);
             for bytes in bytes.chunks(segment.map_or(bytes.len(), usize::from).max(1)) {
                 let datagram = Datagram { host, socket, from, to, ecn, hop_limit, bytes };
-                self.network.send(self.now, *attachment, &datagram);
+                self.network.send(self.now, state.attachment, &datagram);
             }
         }
         self.outbox.clear();
@@ -541,20 +622,20 @@ impl World {
         let Host { machine, sockets, address, next_port, .. } = &mut self.hosts[host];
         let input = match request {
             Request::OpenSocket { id, .. } => {
-                let taken = sockets.iter().any(|(open, _)| *open == id);
+                let taken = sockets.iter().any(|open| open.id == id);
                 if taken || sockets.len() > MAX_SOCKETS {
                     Input::Socket(id, SocketInput::Failed)
                 } else {
                     let port = *next_port;
                     *next_port = next_port.checked_add(1).unwrap_or(FIRST_EXTRA_PORT);
-                    sockets.push((id, port));
+                    sockets.push(Socket { id, port, second: false });
                     self.network.log.event(self.now, &Event::SocketOpened { host, socket: id, port });
                     let local = SocketAddr::V4(SocketAddrV4::new(*address, port));
                     Input::Socket(id, SocketInput::Opened { local, max_segments: SEGMENTS })
                 }
             }
             Request::CloseSocket(id) => {
-                sockets.retain(|(open, _)| *open != id);
+                sockets.retain(|open| open.id != id);
                 Input::Socket(id, SocketInput::Closed)
             }
             Request::Connect { id, .. } => Input::Stream(id, StreamInput::Closed(StreamEnd::Refused)),
@@ -570,11 +651,11 @@ impl World {
     }
 }
 
-/// By which socket and port a transmit leaves, where to, and with which hop limit; `None` if it cannot.
-fn way_out(transmit: &Transmit, sockets: &[(SocketId, u16)]) -> Option<(SocketId, u16, SocketAddrV4, Option<u8>)> {
+/// By which socket and address a transmit leaves, where to, and with which hop limit; `None` if it cannot.
+fn way_out(transmit: &Transmit, host: &Host) -> Option<(SocketId, SocketAddrV4, SocketAddrV4, Option<u8>)> {
     let Via::Datagram { socket, to: SocketAddr::V4(to), hop_limit, .. } = transmit.via else { return None };
-    let (id, port) = sockets.iter().find(|(id, _)| *id == socket)?;
-    Some((*id, *port, to, hop_limit))
+    let socket = host.sockets.iter().find(|open| open.id == socket)?;
+    Some((socket.id, host.address_of(socket), to, hop_limit))
 }
 
 fn main_address(address: Ipv4Addr) -> SocketAddr {

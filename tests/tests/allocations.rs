@@ -231,7 +231,7 @@ fn grouped() -> Three {
 }
 
 /// Measured: what grows once (queues, rings, pools, the ranges of ten thousand packets) has grown by then.
-const WARM_UP: usize = 4_000;
+const WARM_UP: usize = 8_000;
 const MESSAGES: usize = 10_000;
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod login;
 mod queue;
+mod search;
 mod session;
 mod stash;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use crate::goodbye::Goodbye;
 use crate::ids::{Channel, GroupId, PeerId, SocketId};
 use crate::machine::{self, Entry, Input, Machine, Request, SendFailure, SocketInput, Tap, Wake};
 use crate::outbox::Outbox;
+use crate::path::Way;
 use crate::secure::OpenError;
 use crate::time::{Duration, Instant};
 use crate::wire::control::{MAX_CANDIDATES, MAX_TOKEN};
@@ -385,16 +387,19 @@ impl Client {
         };
     }
 
-    fn datagram(&mut self, now: Instant, from: SocketAddr, ecn: crate::machine::Ecn, datagram: &mut [u8]) {
+    fn datagram(&mut self, now: Instant, from: Way, ecn: crate::machine::Ecn, datagram: &mut [u8]) {
         match (header::classify(datagram), &mut self.phase) {
-            (Some(Kind::LoginReply), Phase::LoggingIn(login)) => match login.read(now, datagram, &self.config) {
-                LoginStep::Ignore => self.counters.unknown += 1,
-                LoginStep::Failed(why) => self.finish(ClientEvent::LoginFailed(why), Parting::Done),
-                LoginStep::Done(start) => {
-                    let session = Session::new(now, &self.config, &mut self.entropy, *start, self.local.candidates());
-                    self.phase = Phase::Online(Box::new(session));
+            (Some(Kind::LoginReply), Phase::LoggingIn(login)) if from.socket == SocketId::MAIN => {
+                match login.read(now, datagram, &self.config) {
+                    LoginStep::Ignore => self.counters.unknown += 1,
+                    LoginStep::Failed(why) => self.finish(ClientEvent::LoginFailed(why), Parting::Done),
+                    LoginStep::Done(start) => {
+                        let session =
+                            Session::new(now, &self.config, &mut self.entropy, *start, self.local.candidates());
+                        self.phase = Phase::Online(Box::new(session));
+                    }
                 }
-            },
+            }
             (Some(Kind::Short { cid }), Phase::Online(session)) => {
                 let Self { queue, counters, entropy, .. } = self;
                 session.datagram(cid, from, ecn, datagram, &mut Around { now, queue, counters, entropy });
@@ -406,7 +411,7 @@ impl Client {
                         *parting = Parting::Done;
                     }
                 }
-                Parting::Goodbye(goodbye) => goodbye.hear(from),
+                Parting::Goodbye(goodbye) => goodbye.hear(from.at),
                 Parting::Done => self.counters.unknown += 1,
             },
             _ => self.counters.unknown += 1,
@@ -430,15 +435,20 @@ impl Machine for Client {
             tap.record(now, Entry::Input { input: &input, room: out.state() });
         }
         match input {
-            Input::Datagrams { socket: SocketId::MAIN, from, ecn, stride, bytes, .. } => {
+            Input::Datagrams { socket, from, ecn, stride, bytes, .. } => {
                 for datagram in machine::datagrams(stride, bytes) {
-                    self.datagram(now, from, ecn, datagram);
+                    self.datagram(now, Way::new(socket, from), ecn, datagram);
                 }
             }
             Input::Socket(SocketId::MAIN, SocketInput::Opened { local, .. }) => {
                 self.local.port = local.port();
                 self.local.bound = Some(local.ip());
                 self.tell_local(now);
+            }
+            Input::Socket(id, what) if id != SocketId::MAIN => {
+                if let Phase::Online(session) | Phase::Ended { session, .. } = &mut self.phase {
+                    session.on_socket(now, id, matches!(what, SocketInput::Opened { .. }));
+                }
             }
             Input::Interfaces(list) => {
                 self.local.interfaces.clear();
@@ -452,8 +462,7 @@ impl Machine for Client {
                 }
             }
             // Nothing else concerns a client whose legs are all UDP; loss recovery covers a send that failed.
-            Input::Datagrams { .. }
-            | Input::Wake
+            Input::Wake
             | Input::Socket(..)
             | Input::Stream(..)
             | Input::SendFailed { .. }
@@ -477,7 +486,7 @@ impl Machine for Client {
             }
             Phase::Ended { session, parting } => {
                 session.part(now, parting, out);
-                if matches!(parting, Parting::Done) && self.queue.is_empty() {
+                if matches!(parting, Parting::Done) && self.queue.is_empty() && !session.sockets.has_requests() {
                     self.phase = Phase::Over;
                 }
             }
@@ -487,13 +496,17 @@ impl Machine for Client {
 
     fn request(&mut self) -> Option<Request> {
         self.record(Instant::ZERO, Entry::PollRequest);
-        None
+        match &mut self.phase {
+            Phase::Online(session) | Phase::Ended { session, .. } => session.sockets.request(),
+            Phase::LoggingIn(_) | Phase::Over => None,
+        }
     }
 
     fn wake(&self) -> Option<(Instant, Wake)> {
         match &self.phase {
             Phase::LoggingIn(login) => Some(login.wake()),
             Phase::Online(session) => session.wake(),
+            Phase::Ended { session, .. } if session.sockets.has_requests() => Some((Instant::ZERO, Wake::Now)),
             Phase::Ended { session, parting } => match parting {
                 Parting::Flush(until) => Some(session.flush_wake(*until)),
                 Parting::Goodbye(goodbye) => Some((goodbye.wake(), Wake::Probe)),

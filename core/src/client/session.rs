@@ -6,11 +6,12 @@
 
 use super::login::Start;
 use super::queue::{Queue, Queued};
+use super::search::{Asking, Search, Sockets};
 use super::stash::Stash;
 use super::{ClientCounters, Parting, PeerView, SendError, Sent};
 use crate::command::SendOptions;
-use crate::config::{ClientConfig, Congestion, Limits, Timers};
-use crate::entropy::{Entropy, SeededState};
+use crate::config::{ClientConfig, Congestion, Limits, SearchLimits, Timers};
+use crate::entropy::{Entropy, Rng, SeededState};
 use crate::event::{ClientEvent, EndReason, LeaveReason, LoginFailure, Message, Path, RelayReason};
 use crate::group::client::{MAX_MEMBERSHIPS, View};
 use crate::ids::{Channel, GroupId, PeerId};
@@ -19,7 +20,7 @@ use crate::link::{
 };
 use crate::machine::{Ecn, Wake};
 use crate::outbox::Outbox;
-use crate::path::{Punch, PunchConfig, Verdict, is_local};
+use crate::path::{Punch, PunchConfig, Verdict, Way, is_local};
 use crate::schedule::Schedule;
 use crate::secure::{Crypto, PairContext, Protection, Role, SessionKey, pair_secret};
 use crate::time::{Duration, Instant};
@@ -51,11 +52,18 @@ pub(super) struct Session {
     me: Option<PeerId>,
     app: u64,
     key: SessionKey,
-    server: Link,
-    leg: RelayLeg,
+    pub(super) server: Link,
+    pub(super) leg: RelayLeg,
     /// Since the server's application let this client in.
     view: Option<View>,
-    peers: Vec<Option<Peer>>,
+    pub(super) peers: Vec<Option<Peer>>,
+    /// The search for a direct path that is under way, and the sockets of all that were.
+    pub(super) search: Option<Search>,
+    pub(super) sockets: Sockets,
+    pub(super) search_limits: SearchLimits,
+    /// How this host looks from the server's doors.
+    pub(super) asking: Asking,
+    pub(super) rng: Rng,
     /// Slots without a peer.
     free: Vec<u32>,
     pub(super) by_id: BTreeMap<PeerId, u32>,
@@ -114,6 +122,11 @@ impl Session {
             leg,
             view: None,
             peers: Vec::new(),
+            search: None,
+            sockets: Sockets::default(),
+            search_limits: config.limits.search,
+            asking: Asking::default(),
+            rng: entropy.stream("search", 0),
             free: Vec::new(),
             by_id: BTreeMap::new(),
             by_cid,
@@ -320,18 +333,16 @@ impl Session {
 
     // ---- datagrams
 
-    pub(super) fn datagram(
-        &mut self,
-        cid: u64,
-        from: SocketAddr,
-        ecn: Ecn,
-        datagram: &mut [u8],
-        around: &mut Around<'_>,
-    ) {
+    pub(super) fn datagram(&mut self, cid: u64, from: Way, ecn: Ecn, datagram: &mut [u8], around: &mut Around<'_>) {
         match self.by_cid.get(&cid).copied() {
             Some((SERVER_SLOT, path)) => {
                 match self.server.receive(around.now, path, from, ecn, datagram) {
-                    Ok(()) => self.drain_control(around),
+                    Ok(()) => {
+                        if let Some(door) = self.server.take_knocked().filter(|_| self.asking.listens()) {
+                            self.tell(around.now, &ToServer::Heard { door });
+                        }
+                        self.drain_control(around);
+                    }
                     Err(Unusable::Sealed(why)) => return around.counters.sealed(why),
                     Err(Unusable::Violation(_)) => self.break_off(around.counters),
                 }
@@ -339,9 +350,9 @@ impl Session {
                 self.refresh(SERVER_SLOT);
             }
             // Nothing comes directly from where the relay is; it would make the server a place to probe.
-            Some((_, DIRECT)) if from == self.leg.server => around.counters.unknown += 1,
+            Some((_, DIRECT)) if from.at == self.leg.server => around.counters.unknown += 1,
             Some((slot, path)) => self.on_peer_packet(slot, path, from, ecn, datagram, around),
-            None if from == self.leg.server => {
+            None if from.at == self.leg.server => {
                 around.counters.held += 1;
                 self.stash.hold(around.now, datagram);
             }
@@ -358,7 +369,7 @@ impl Session {
         &mut self,
         slot: u32,
         path: PathId,
-        from: SocketAddr,
+        from: Way,
         ecn: Ecn,
         datagram: &mut [u8],
         around: &mut Around<'_>,
@@ -408,6 +419,7 @@ impl Session {
             let message = match peer.link.poll_punch(now, keepalive) {
                 None => return,
                 Some(Punched::WantsRestart) => ToServer::RequestPunch { peer: id, epoch },
+                Some(Punched::WantsSearch) => ToServer::RequestSearch { peer: id, epoch },
                 Some(Punched::Verdict(verdict)) => {
                     peer.verdict = verdict;
                     queue.mark_path(id);
@@ -495,6 +507,8 @@ impl Session {
             ToClient::MemberLeft { group, member, epoch, why } => {
                 self.left(around.now, group, member, epoch, why, queue);
             }
+            ToClient::Doors { doors } => self.asking.begin(around.now, doors.as_slice()),
+            ToClient::Search { peer, epoch, number, plan } => self.on_order(around.now, peer, epoch, number, plan),
             ToClient::Punch { peer, epoch, candidates } => {
                 let Some(slot) = self.by_id.get(&peer).copied() else { return Ok(()) };
                 if let Some(Some(peer)) = self.peers.get_mut(slot as usize - 1)
@@ -549,7 +563,8 @@ impl Session {
         let protection = Protection::new(crypto, &secret, role);
         let rng = entropy.stream("peer link", up.epoch);
         let transport = Transport::new(now, &self.transport, rng.clone(), up.rtt, RELAYED_PAYLOAD);
-        let punch = Punch::new(&PunchConfig::default(), entropy.stream("punch", up.epoch));
+        let punch =
+            Punch::new(&PunchConfig { searches: true, ..PunchConfig::default() }, entropy.stream("punch", up.epoch));
         let mut link = Link::with_peer(now, protection, transport, punch, entropy.keys());
         link.punch(now, believable(&up.candidates).as_slice());
         let slot = self.free_slot();
@@ -566,7 +581,7 @@ impl Session {
             dead: false,
         });
         while let Some(mut packet) = self.stash.take(now, ids[0]) {
-            self.on_peer_packet(slot, MAIN, self.leg.server, Ecn::NotCapable, &mut packet, around);
+            self.on_peer_packet(slot, MAIN, self.leg.server.into(), Ecn::NotCapable, &mut packet, around);
             self.stash.recycle(packet);
         }
         self.after(now, slot, around.queue);
@@ -588,6 +603,8 @@ impl Session {
             self.by_cid.remove(&gone.link.protection().cid_in(path));
         }
         self.schedule.set(slot, None);
+        self.search = self.search.take().filter(|search| !search.is_with(peer));
+        self.sockets.close_all(Some(slot));
         self.free.push(slot);
         queue.forget_peer(peer);
     }
@@ -595,11 +612,13 @@ impl Session {
     // ---- time
 
     pub(super) fn transmit(&mut self, now: Instant, queue: &mut Queue, out: &mut Outbox) {
+        self.check_search(now);
+        while out.room() >= crate::link::DATAGRAM && self.transmit_observed(now, out) {}
         while out.room() >= crate::link::DATAGRAM {
             let Some(slot) = self.schedule.pop_due(now) else { return };
             let room = out.room();
             if slot == SERVER_SLOT {
-                self.server.transmit(now, &mut Route::Straight(self.leg.server), out);
+                self.server.transmit(now, &mut Route::Straight(self.leg.server.into()), out);
             } else if let Some(Some(peer)) = self.peers.get_mut(slot as usize - 1)
                 && !peer.dead
             {
@@ -647,7 +666,7 @@ impl Session {
         &mut self,
         now: Instant,
         cid: u64,
-        from: SocketAddr,
+        from: Way,
         ecn: Ecn,
         datagram: &mut [u8],
     ) -> Result<(), Closed> {
@@ -677,6 +696,7 @@ impl Session {
             if out.room() < crate::link::DATAGRAM {
                 return;
             }
+            self.sockets.close_all(None);
             *parting = match self.server.close(now, self.leg.server, reason, out) {
                 Some(goodbye) => Parting::Goodbye(Box::new(goodbye)),
                 None => Parting::Done,
@@ -696,7 +716,8 @@ impl Session {
             return Some((Instant::ZERO, Wake::Now));
         }
         let idle = (self.server.last_received() + self.timers.session_idle, Wake::Idle);
-        Some(self.schedule.next().map_or(idle, |next| next.min(idle)))
+        let search = self.search_wake().map(|at| (at, Wake::Probe));
+        [Some(idle), self.schedule.next(), search].into_iter().flatten().min()
     }
 }
 
@@ -737,6 +758,11 @@ pub(super) fn believable(candidates: &Candidates) -> Candidates {
 
 /// The server said something that it never says.
 struct Nonsense;
+
+/// The peer of a slot.
+pub(super) fn path_peer(peers: &mut [Option<Peer>], slot: u32) -> Option<&mut Peer> {
+    peers.get_mut(slot.checked_sub(1)? as usize)?.as_mut().filter(|p| !p.dead)
+}
 
 /// The link of a slot; none if its peer is dead, so that nothing is sent, delivered or scheduled for it any more.
 fn link_mut<'a>(server: &'a mut Link, peers: &'a mut [Option<Peer>], slot: u32) -> Option<&'a mut Link> {

@@ -1,6 +1,6 @@
-//! One address that the peer may be reached at: its schedule of challenges, and what came back.
+//! One way that may lead to the peer: its schedule of challenges, and what came back.
 
-use super::{FAST_FOR, FAST_INTERVAL, GRACE, ROUND, SLOWEST_INTERVAL, TOKEN_LIFE};
+use super::{FAST_FOR, FAST_INTERVAL, GRACE, ROUND, SLOWEST_INTERVAL, TOKEN_LIFE, Way};
 use crate::time::{Duration, Instant};
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
@@ -60,6 +60,8 @@ const MAX_CREDIT: u32 = 4;
 pub(super) enum Origin {
     /// The server.
     Given,
+    /// A search that the server ordered.
+    Found,
     /// An authenticated packet came from there.
     Reflexive,
 }
@@ -71,7 +73,7 @@ struct Outstanding {
 
 /// See the module's text.
 pub(super) struct Candidate {
-    pub(super) address: SocketAddr,
+    pub(super) way: Way,
     pub(super) origin: Origin,
     /// When to challenge it next.
     pub(super) due: Option<Instant>,
@@ -96,9 +98,9 @@ pub(super) struct Candidate {
 
 impl Candidate {
     /// A candidate that is due at once.
-    pub(super) fn new(address: SocketAddr, origin: Origin, now: Instant) -> Self {
+    pub(super) fn new(way: Way, origin: Origin, now: Instant) -> Self {
         Self {
-            address,
+            way,
             origin,
             due: Some(now),
             heard: None,
@@ -153,7 +155,7 @@ impl Candidate {
     /// Whether a datagram may go there. A source that only the peer vouches for, by a packet whose address it may have
     /// forged, gets no more datagrams than came from it until it has proven that it is the peer.
     pub(super) fn affords(&self) -> bool {
-        self.origin == Origin::Given || self.proven || self.credit > 0
+        self.origin != Origin::Reflexive || self.proven || self.credit > 0
     }
 
     /// Notes a datagram that goes there.

@@ -43,6 +43,11 @@
 //! that keeps dying young passes challenges but not the traffic: from the second such death in a row on, the next
 //! round waits like after a failed one.
 //!
+//! **A search** is what the server orders when a round has not led anywhere for [`SEARCH_AFTER`] ([`PunchEvent::WantsSearch`]):
+//! predicted ports, or many sockets at one end and many ports at the other ([`Spray`]). What it finds is one more
+//! candidate, on another socket perhaps: a way is a socket of ours and an address of theirs. The pair counts as probing
+//! until the search is over.
+//!
 //! **Bounds.** Candidates, tokens, queued responses and challenges a round are all limited by the constants below. A
 //! forged or old token, a flood and an overfull list change a counter in [`PunchStats`] and nothing else.
 
@@ -50,18 +55,26 @@ mod candidate;
 #[cfg(test)]
 mod model;
 mod roaming;
+mod said;
+mod spray;
 #[cfg(test)]
 mod tests;
+mod way;
 
 use crate::entropy::Rng;
 use crate::event::RelayReason;
+use crate::ids::SocketId;
 use crate::time::{Duration, Instant, nanos};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use candidate::{Candidate, Origin};
 pub(crate) use candidate::{is_local, probeable};
 use core::net::SocketAddr;
 pub(crate) use roaming::{Ask, Moved, Roaming};
+pub(crate) use said::{Over, Probe, PunchConfig, PunchEvent, PunchStats, Verdict};
+pub(crate) use spray::Spray;
+pub(crate) use way::Way;
 
 /// Time between two challenges to one candidate at first; jitter only shortens it. The end that began first reaches its
 /// bound (see the module's text) to within this, and less would cost packets without being felt at any frame rate.
@@ -77,6 +90,11 @@ const SLOWEST_INTERVAL: Duration = Duration::from_secs(1);
 const ROUND: Duration = Duration::from_secs(5);
 /// How long a token may be outstanding: no path that a game could use takes longer to answer.
 const TOKEN_LIFE: Duration = Duration::from_secs(5);
+/// A round that has not led to a direct path by then asks for a search: a second of plain punching at the full rate, and half a
+/// second for the last of it to be answered. What works at all has nearly always worked by then.
+const SEARCH_AFTER: Duration = Duration::from_millis(1500);
+/// It asks again so often while the round lasts, as the server may not know enough yet.
+const SEARCH_AGAIN: Duration = Duration::from_secs(1);
 /// Wait after the first failed round; doubles with each. Something must have changed for the same punch to succeed, and
 /// roaming is the change that people wait for.
 const FIRST_BACKOFF: Duration = Duration::from_secs(10);
@@ -99,6 +117,8 @@ const GRACE: Duration = Duration::from_millis(20);
 const COMPARE_INTERVAL: Duration = Duration::from_secs(1);
 /// Candidates that [`Punch::start`] takes: an observed IPv4 and IPv6 address, and the interfaces of a usual host.
 const MAX_GIVEN: usize = 8;
+/// Candidates that searches found. One is enough; more come when several of the peer's sockets are met.
+const MAX_FOUND: usize = 4;
 /// Peer-reflexive candidates. A peer shows one source for each address of ours that it probes at the most, and few of
 /// those arrive.
 const MAX_REFLEXIVE: usize = 4;
@@ -110,75 +130,6 @@ const MAX_RESPONSES: usize = 16;
 const ROUND_BUDGET: u32 = 8 * 65;
 /// One part in this many of an interval is jitter, so that pairs that began together spread out.
 const JITTER_PART: u64 = 10;
-
-/// What the application decides about direct paths.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PunchConfig {
-    /// Whether direct paths are allowed. If not, nothing is probed or answered.
-    pub(crate) allowed: bool,
-    /// After this long without a packet on the direct path its receive direction no longer counts as working. More than
-    /// two of the peer's keepalive intervals (15 s ± 20 % when idle), so that one lost keepalive changes nothing.
-    pub(crate) inbound_silence: Duration,
-}
-
-impl Default for PunchConfig {
-    fn default() -> Self {
-        Self { allowed: true, inbound_silence: Duration::from_secs(40) }
-    }
-}
-
-/// One small datagram to be sealed and sent: `challenge` and `response` are tokens.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Probe {
-    pub(crate) over: Over,
-    pub(crate) challenge: Option<u64>,
-    pub(crate) response: Option<u64>,
-}
-
-/// The way a probe goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Over {
-    Direct(SocketAddr),
-    Relay,
-}
-
-/// What [`Punch`] has to say.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum PunchEvent {
-    /// From now on direct packets go to `to`, which is proven to arrive; `rtt` is the best of its challenges' times.
-    Validated { to: SocketAddr, rtt: Duration },
-    /// The address in use answered, though the transport doubts it: it should be tried with a packet now.
-    Answered,
-    /// The server should start both ends' next round at one moment. Once a round.
-    WantsRestart,
-    /// The verdict changed.
-    Verdict(Verdict),
-}
-
-/// Whether the pair is direct, and if not, why. At the beginning `Relayed(Probing)`, or `Relayed(Forbidden)`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Verdict {
-    /// Both directions are.
-    Direct,
-    Relayed(RelayReason),
-}
-
-/// Counters; they wrap at 2^64.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(crate) struct PunchStats {
-    /// Challenges sent.
-    pub(crate) challenges: u64,
-    /// Responses sent, in datagrams.
-    pub(crate) responses: u64,
-    /// Responses that arrived for no outstanding token.
-    pub(crate) unknown_responses: u64,
-    /// Responses that fell out of the full queue.
-    pub(crate) dropped_responses: u64,
-    /// Addresses that were not taken as candidates because nothing can be probed there.
-    pub(crate) unprobeable: u64,
-    /// Addresses that were not taken as candidates because the list was full.
-    pub(crate) crowded_out: u64,
-}
 
 /// What the time does next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -205,13 +156,13 @@ pub(crate) struct Punch {
     /// In the order in which they are probed.
     candidates: Vec<Candidate>,
     /// Where direct packets go: always a candidate with a proof.
-    send: Option<SocketAddr>,
+    send: Option<Way>,
     /// The latest of those.
-    last_good: Option<SocketAddr>,
+    last_good: Option<Way>,
     /// One that answered while that one has yet to: it takes over at this moment unless that one answers.
-    rival: Option<(SocketAddr, Duration, Instant)>,
+    rival: Option<(Way, Duration, Instant)>,
     /// Where the packet with the greatest number came from.
-    source: Option<SocketAddr>,
+    source: Option<Way>,
     /// When a change of the source last had two addresses compared.
     compared: Option<Instant>,
     /// When there last began to be one.
@@ -233,12 +184,20 @@ pub(crate) struct Punch {
     verdict: Verdict,
     /// The verdict that the last event told, or the first one.
     told: Verdict,
-    validated: Option<(SocketAddr, Duration)>,
+    validated: Option<(Way, Duration)>,
     wants_restart: bool,
     /// A doubted address answered.
     answered: bool,
     /// When the last hole is tried again between two rounds, and the pause before that.
     retry: Option<(Instant, Duration)>,
+    /// When to ask for a search next, and whether that is to be told.
+    search_at: Option<Instant>,
+    wants_search: bool,
+    /// A search is under way.
+    searching: bool,
+    spray: Option<Box<Spray>>,
+    /// Why there is nothing more to be tried, as the server says.
+    stopped: Option<RelayReason>,
     responses: VecDeque<Response>,
     stats: PunchStats,
 }
@@ -272,6 +231,11 @@ impl Punch {
             wants_restart: false,
             answered: false,
             retry: None,
+            search_at: None,
+            wants_search: false,
+            searching: false,
+            spray: None,
+            stopped: None,
             responses: VecDeque::new(),
             stats: PunchStats::default(),
         }
@@ -292,12 +256,13 @@ impl Punch {
                 self.stats.unprobeable = self.stats.unprobeable.wrapping_add(1);
             } else if taken == MAX_GIVEN {
                 self.stats.crowded_out = self.stats.crowded_out.wrapping_add(1);
-            } else if let Some(known) = self.candidates.iter_mut().find(|c| c.address == address) {
+            } else if let Some(known) = self.candidates.iter_mut().find(|c| c.way == Way::from(address)) {
                 taken += usize::from(known.origin != Origin::Given);
                 known.origin = Origin::Given;
             } else {
-                self.candidates.push(Candidate::new(address, Origin::Given, now));
+                self.candidates.push(Candidate::new(address.into(), Origin::Given, now));
                 self.failures = 0;
+                self.stopped = None;
                 taken += 1;
             }
         }
@@ -315,23 +280,88 @@ impl Punch {
             self.stats.responses = self.stats.responses.wrapping_add(1);
             let challenge = match over {
                 Over::Direct(to) if !self.spend(to) => return self.poll(now),
-                Over::Direct(to) => self.challenge_due_at(now, |c| c.address == to).map(|(_, token)| token),
+                Over::Direct(to) => self.challenge_due_at(now, |c| c.way == to).map(|(_, token)| token),
                 Over::Relay => None,
             };
             return Some(Probe { over, challenge, response: Some(token) });
         }
-        let (to, token) = self.challenge_due_at(now, Candidate::affords)?;
-        self.spend(to);
+        if let Some((to, token)) = self.challenge_due_at(now, Candidate::affords) {
+            self.spend(to);
+            return Some(Probe { over: Over::Direct(to), challenge: Some(token), response: None });
+        }
+        let (to, token) = self.spray.as_mut()?.poll(now, &mut self.rng)?;
+        self.stats.challenges = self.stats.challenges.wrapping_add(1);
         Some(Probe { over: Over::Direct(to), challenge: Some(token), response: None })
     }
 
+    /// A search is under way from now on, by `spray` if that is known already. The one before is over.
+    pub(crate) fn search(&mut self, now: Instant, spray: Option<Spray>) {
+        if self.config.allowed {
+            (self.searching, self.spray) = (true, spray.map(Box::new));
+            self.update(now);
+        }
+    }
+
+    /// Changes the search that is under way.
+    pub(crate) fn spray(&mut self) -> Option<&mut Spray> {
+        self.spray.as_deref_mut()
+    }
+
+    /// The search is over. `stopped` says why the pair stays relayed, if nothing else will be tried.
+    pub(crate) fn end_search(&mut self, now: Instant, stopped: Option<RelayReason>) {
+        (self.searching, self.spray) = (false, None);
+        self.stopped = stopped.or(self.stopped);
+        self.judged |= stopped.is_some();
+        self.update(now);
+    }
+
+    /// Ports that lead from here to the peer: that one which its packets came from last, towards the main socket, if they came
+    /// from the address of `at`; else `at`.
+    pub(crate) fn best_known(&self, at: SocketAddr) -> SocketAddr {
+        let here = |c: &&Candidate| c.way.socket == SocketId::MAIN && c.way.at.ip() == at.ip() && c.heard.is_some();
+        self.candidates.iter().filter(here).max_by_key(|c| c.heard).map_or(at, |c| c.way.at)
+    }
+
+    /// Whether packets of the peer's came by this socket, or ours leave by it.
+    pub(crate) fn uses(&self, socket: SocketId) -> bool {
+        let heard = self.candidates.iter().any(|c| c.way.socket == socket && c.heard.is_some());
+        heard || self.send.is_some_and(|way| way.socket == socket)
+    }
+
+    pub(crate) fn is_direct(&self) -> bool {
+        self.verdict == Verdict::Direct
+    }
+
+    /// Whether direct packets leave by this socket.
+    pub(crate) fn sends_by(&self, socket: SocketId) -> bool {
+        self.send.is_some_and(|way| way.socket == socket)
+    }
+
+    /// When the last of a search was due, if all of it is sent.
+    pub(crate) fn spray_over(&self) -> Option<Instant> {
+        self.spray.as_deref().and_then(Spray::over)
+    }
+
+    /// A socket is gone, and every way by it.
+    pub(crate) fn forget_socket(&mut self, now: Instant, socket: SocketId) {
+        if self.send.is_some_and(|way| way.socket == socket) {
+            self.on_dead(now);
+        }
+        self.candidates.retain(|c| c.way.socket != socket);
+        self.last_good = self.last_good.filter(|way| way.socket != socket);
+        self.rival = self.rival.filter(|(way, ..)| way.socket != socket);
+        self.responses.retain(|r| !matches!(r.over, Over::Direct(way) if way.socket == socket));
+        self.update(now);
+    }
+
     /// An authenticated challenge arrived on the direct path, from `from`.
-    pub(crate) fn on_challenge(&mut self, now: Instant, from: SocketAddr, token: u64) {
+    pub(crate) fn on_challenge(&mut self, now: Instant, from: impl Into<Way>, token: u64) {
+        let from = from.into();
         if !self.config.allowed {
             return;
         }
         self.hear(now, from);
-        if probeable(from).is_ok() {
+        if probeable(from.at).is_ok() {
             self.queue(Over::Direct(from), token);
         }
         self.queue(Over::Relay, token);
@@ -343,18 +373,32 @@ impl Punch {
         if !self.config.allowed {
             return;
         }
-        let answered = self.candidates.iter_mut().find_map(|c| Some((c.address, c.on_response(now, token)?)));
-        let Some((address, rtt)) = answered else {
+        let answered = self.candidates.iter_mut().find_map(|c| Some((c.way, c.on_response(now, token)?)));
+        let Some((way, rtt)) = answered else {
+            if let Some(way) = self.spray.as_ref().and_then(|spray| spray.on_response(token)) {
+                return self.on_found(now, way);
+            }
             self.stats.unknown_responses = self.stats.unknown_responses.wrapping_add(1);
             return;
         };
         self.last_response = Some(now);
-        self.choose(now, address, rtt);
+        self.choose(now, way, rtt);
         self.update(now);
     }
 
+    /// A challenge of the search arrived. When is not known well, so the way is challenged again like any candidate.
+    fn on_found(&mut self, now: Instant, way: Way) {
+        let found = self.candidates.iter().filter(|c| c.origin == Origin::Found).count();
+        if let Some(known) = self.candidates.iter_mut().find(|c| c.way == way) {
+            known.trigger(now);
+        } else if found < MAX_FOUND {
+            self.candidates.push(Candidate::new(way, Origin::Found, now));
+        }
+    }
+
     /// Any authenticated packet arrived on the direct path, from `from`.
-    pub(crate) fn on_packet(&mut self, now: Instant, from: SocketAddr) {
+    pub(crate) fn on_packet(&mut self, now: Instant, from: impl Into<Way>) {
+        let from = from.into();
         if !self.config.allowed {
             return;
         }
@@ -364,7 +408,8 @@ impl Punch {
 
     /// The same, and no later one came before. If it came from elsewhere than the one before it, the peer may have moved
     /// (RFC 9000 §9.3): that source and the address in use are both challenged, and the one in use stays if it answers.
-    pub(crate) fn on_newest(&mut self, now: Instant, from: SocketAddr) {
+    pub(crate) fn on_newest(&mut self, now: Instant, from: impl Into<Way>) {
+        let from = from.into();
         self.on_packet(now, from);
         let changed = self.source.replace(from).is_some_and(|before| before != from);
         let rested = self.compared.is_none_or(|last| now.since(last) >= COMPARE_INTERVAL);
@@ -373,8 +418,8 @@ impl Punch {
         }
         self.compared = Some(now);
         let send = self.send;
-        for candidate in self.candidates.iter_mut().filter(|c| c.address == from || send == Some(c.address)) {
-            candidate.begin(now, send == Some(candidate.address));
+        for candidate in self.candidates.iter_mut().filter(|c| c.way == from || send == Some(c.way)) {
+            candidate.begin(now, send == Some(candidate.way));
         }
     }
 
@@ -433,12 +478,19 @@ impl Punch {
         if core::mem::take(&mut self.answered) {
             return Some(PunchEvent::Answered);
         }
+        if core::mem::take(&mut self.wants_search) {
+            return Some(PunchEvent::WantsSearch);
+        }
         core::mem::take(&mut self.wants_restart).then_some(PunchEvent::WantsRestart)
     }
 
     /// When to poll at the latest. [`Instant::ZERO`] while an event or a response waits.
     pub(crate) fn wake(&self) -> Option<Instant> {
-        let event = self.validated.is_some() || self.told != self.verdict || self.wants_restart || self.answered;
+        let event = self.validated.is_some()
+            || self.told != self.verdict
+            || self.wants_restart
+            || self.answered
+            || self.wants_search;
         if event || !self.responses.is_empty() {
             return Some(Instant::ZERO);
         }
@@ -456,7 +508,9 @@ impl Punch {
         let rival = self.rival.map(|(.., settled)| settled);
         let due = self.candidates.iter().filter(|c| c.affords()).filter_map(|c| c.due);
         let retry = self.retry.map(|(at, _)| at).filter(|_| matches!(self.phase, Phase::Waiting { .. }));
-        due.chain(phase).chain(silence).chain(rival).chain(retry).min()
+        let spray = self.spray.as_deref().and_then(Spray::wake);
+        let search = self.search_at.filter(|_| matches!(self.phase, Phase::Round { .. }));
+        due.chain(phase).chain(silence).chain(rival).chain(retry).chain(spray).chain(search).min()
     }
 
     /// The verdict as of the last call.
@@ -467,7 +521,7 @@ impl Punch {
 
     /// The proven address that direct packets go to.
     #[cfg(test)]
-    pub(crate) fn send_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn send_address(&self) -> Option<Way> {
         self.send
     }
 
@@ -481,8 +535,8 @@ impl Punch {
         for candidate in &mut self.candidates {
             candidate.expire(now);
         }
-        if let Some((address, rtt, _)) = self.rival.take_if(|(.., settled)| *settled <= now) {
-            self.use_address(address, rtt);
+        if let Some((way, rtt, _)) = self.rival.take_if(|(.., settled)| *settled <= now) {
+            self.use_way(way, rtt);
         }
         match self.phase {
             Phase::Round { began } if now >= began + ROUND => {
@@ -495,6 +549,10 @@ impl Punch {
                 self.wants_restart = true;
             }
             Phase::Waiting { .. } if now < Instant::FAR => self.try_last_hole(now),
+            Phase::Round { .. } if self.search_at.is_some_and(|at| now >= at) => {
+                self.search_at = Some(now + SEARCH_AGAIN);
+                self.wants_search = !self.searching && self.stopped.is_none();
+            }
             _ => {}
         }
         self.update(now);
@@ -507,19 +565,20 @@ impl Punch {
         let pause = pause.saturating_mul(3).min(LAST_RETRY * 2) / 2;
         self.retry = Some((now + self.jittered(pause), pause));
         let last_good = self.last_good;
-        for candidate in self.candidates.iter_mut().filter(|c| last_good == Some(c.address)) {
+        for candidate in self.candidates.iter_mut().filter(|c| last_good == Some(c.way)) {
             candidate.due = Some(now);
         }
     }
 
     fn begin_round(&mut self, now: Instant) {
         let front = self.last_good;
-        self.candidates.sort_by_key(|c| (Some(c.address) != front, c.origin));
+        self.candidates.sort_by_key(|c| (Some(c.way) != front, c.origin));
         for candidate in &mut self.candidates {
-            candidate.begin(now, self.send == Some(candidate.address));
+            candidate.begin(now, self.send == Some(candidate.way));
         }
         self.budget = ROUND_BUDGET;
         self.phase = Phase::Round { began: now };
+        self.search_at = self.config.searches.then(|| now + SEARCH_AFTER);
     }
 
     fn wait(&mut self, now: Instant) {
@@ -552,6 +611,9 @@ impl Punch {
             Phase::New | Phase::Round { .. } | Phase::Waiting { .. } if direct => self.phase = Phase::Settled,
             _ => {}
         }
+        if direct {
+            (self.searching, self.spray, self.wants_search, self.stopped) = (false, None, false, None);
+        }
     }
 
     fn assess(&self, now: Instant) -> Verdict {
@@ -561,57 +623,61 @@ impl Punch {
             _ if !self.config.allowed => RelayReason::Forbidden,
             (true, true) if !self.doubted => return Verdict::Direct,
             _ if self.was_direct => RelayReason::HoleClosed,
-            _ if !self.judged => RelayReason::Probing,
+            _ if !self.judged || self.searching => RelayReason::Probing,
+            _ if self.stopped.is_some() => self.stopped.unwrap_or(RelayReason::NoAnswer),
             (true, _) => RelayReason::OnlyOutbound,
             (false, true) => RelayReason::OnlyInbound,
             (false, false) => RelayReason::NoAnswer,
         })
     }
 
-    /// Takes `address`, which just proved to arrive, for sending if there is none, or it is clearly better, or the one in
+    /// Takes `way`, which just proved to arrive, for sending if there is none, or it is clearly better, or the one in
     /// use does not answer any more.
-    fn choose(&mut self, now: Instant, address: SocketAddr, rtt: Duration) {
+    fn choose(&mut self, now: Instant, way: Way, rtt: Duration) {
         let Some(current) = self.send else {
             self.open_since = now;
-            return self.use_address(address, rtt);
+            return self.use_way(way, rtt);
         };
-        if current == address {
+        if current == way {
             self.rival = None;
             self.answered = self.doubted;
             return;
         }
-        let known = self.candidates.iter().find(|c| c.address == current);
+        let known = self.candidates.iter().find(|c| c.way == current);
         let better = rtt.saturating_add(rtt / 10).saturating_add(SWITCH_MARGIN);
         if known.and_then(|c| c.rtt).is_none_or(|current| better < current) {
-            self.use_address(address, rtt);
+            self.use_way(way, rtt);
         } else if let Some(until) = known.and_then(Candidate::has_until) {
             if now >= until {
-                self.use_address(address, rtt);
+                self.use_way(way, rtt);
             } else if self.rival.is_none_or(|(_, other, _)| rtt < other) {
-                self.rival = Some((address, rtt, until));
+                self.rival = Some((way, rtt, until));
             }
         }
     }
 
-    fn use_address(&mut self, address: SocketAddr, rtt: Duration) {
+    fn use_way(&mut self, way: Way, rtt: Duration) {
         self.rival = None;
         self.doubted = false;
-        self.send = Some(address);
+        self.send = Some(way);
         self.last_good = self.send;
-        self.validated = Some((address, rtt));
+        self.validated = Some((way, rtt));
     }
 
     /// Notes the source of an authenticated direct packet, as a new candidate if it is one.
-    fn hear(&mut self, now: Instant, from: SocketAddr) {
+    fn hear(&mut self, now: Instant, from: Way) {
         self.last_inbound = Some(now);
-        if let Some(known) = self.candidates.iter_mut().find(|c| c.address == from) {
+        if let Some(spray) = &mut self.spray {
+            spray.heard(now, from.at);
+        }
+        if let Some(known) = self.candidates.iter_mut().find(|c| c.way == from) {
             known.hear(now);
             if self.phase != Phase::Settled {
                 known.trigger(now);
             }
             return;
         }
-        if probeable(from).is_err() {
+        if probeable(from.at).is_err() {
             self.stats.unprobeable = self.stats.unprobeable.wrapping_add(1);
             return;
         }
@@ -644,8 +710,8 @@ impl Punch {
     fn forget_former(&mut self) {
         let (send, last_good) = (self.send, self.last_good);
         self.candidates.retain(|c| {
-            let good = send == Some(c.address) || last_good == Some(c.address);
-            good || c.origin == Origin::Given || c.heard.is_some()
+            let good = send == Some(c.way) || last_good == Some(c.way);
+            good || c.origin != Origin::Reflexive || c.heard.is_some()
         });
         while self.reflexive() > MAX_REFLEXIVE {
             let Some((index, _)) = self.least_heard() else { break };
@@ -656,13 +722,13 @@ impl Punch {
     /// The peer-reflexive candidate that was heard of least recently and is not in use.
     fn least_heard(&self) -> Option<(usize, Option<Instant>)> {
         let others = self.candidates.iter().enumerate();
-        let others = others.filter(|(_, c)| c.origin == Origin::Reflexive && Some(c.address) != self.send);
+        let others = others.filter(|(_, c)| c.origin == Origin::Reflexive && Some(c.way) != self.send);
         others.map(|(index, c)| (index, c.heard)).min_by_key(|&(_, heard)| heard)
     }
 
     /// Whether a datagram may go to `to`; if so, it counts as gone.
-    fn spend(&mut self, to: SocketAddr) -> bool {
-        let known = self.candidates.iter_mut().find(|c| c.address == to).filter(|c| c.affords());
+    fn spend(&mut self, to: Way) -> bool {
+        let known = self.candidates.iter_mut().find(|c| c.way == to).filter(|c| c.affords());
         known.map(Candidate::spend).is_some()
     }
 
@@ -675,7 +741,7 @@ impl Punch {
     }
 
     /// A challenge to the first candidate among `which` that is due for one.
-    fn challenge_due_at(&mut self, now: Instant, which: impl Fn(&Candidate) -> bool) -> Option<(SocketAddr, u64)> {
+    fn challenge_due_at(&mut self, now: Instant, which: impl Fn(&Candidate) -> bool) -> Option<(Way, u64)> {
         if self.budget == 0 {
             for candidate in &mut self.candidates {
                 candidate.due = None;
@@ -690,7 +756,7 @@ impl Punch {
         candidate.sent(now, token, pause);
         self.budget -= 1;
         self.stats.challenges = self.stats.challenges.wrapping_add(1);
-        Some((candidate.address, token))
+        Some((candidate.way, token))
     }
 
     /// `d`, shortened by up to one part in [`JITTER_PART`].

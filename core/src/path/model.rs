@@ -157,7 +157,7 @@ impl Network {
         while let Some(event) = end.punch.poll_event() {
             match event {
                 PunchEvent::Validated { to, .. } => {
-                    assert!(end.reached.contains(&to), "{to} is used, and nothing ever arrived there");
+                    assert!(end.reached.contains(&to.at), "{to:?} is used, and nothing ever arrived there");
                     assert_eq!(end.punch.send_address(), Some(to));
                     end.proven = end.proven.or(Some(self.now));
                 }
@@ -169,7 +169,7 @@ impl Network {
                     }
                 }
                 PunchEvent::Answered => {}
-                PunchEvent::WantsRestart => {}
+                PunchEvent::WantsRestart | PunchEvent::WantsSearch => {}
             }
         }
     }
@@ -178,7 +178,7 @@ impl Network {
         let end = &mut self.ends[index];
         let mut delay = self.delays.relay;
         let mut direct = None;
-        if let Over::Direct(to) = probe.over {
+        if let Over::Direct(Way { at: to, .. }) = probe.over {
             assert!(end.given.contains(&to) || end.sources.contains(&to), "nobody vouches for {to}");
             direct = Some((end.nat.outbound(to), to));
             delay = if index == 0 { self.delays.there } else { self.delays.back };

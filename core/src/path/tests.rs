@@ -27,7 +27,7 @@ fn events(punch: &mut Punch) -> Vec<PunchEvent> {
 /// The challenges among the probes at `now`.
 fn challenges(punch: &mut Punch, now: Instant) -> Vec<(SocketAddr, u64)> {
     let direct = |p: Probe| match p.over {
-        Over::Direct(to) => Some((to, p.challenge?)),
+        Over::Direct(to) => Some((to.at, p.challenge?)),
         Over::Relay => None,
     };
     probes(punch, now).into_iter().filter_map(direct).collect()
@@ -53,7 +53,7 @@ fn direct() -> Punch {
     punch.on_packet(ms(1030), at(1));
     punch.on_response(ms(1030), token);
     let rtt = Duration::from_millis(30);
-    let told = [PunchEvent::Validated { to: at(1), rtt }, PunchEvent::Verdict(Verdict::Direct)];
+    let told = [PunchEvent::Validated { to: at(1).into(), rtt }, PunchEvent::Verdict(Verdict::Direct)];
     assert_eq!(events(&mut punch), told);
     punch
 }
@@ -121,7 +121,7 @@ fn a_challenge_is_answered_to_its_source_and_over_the_relay_and_returned() {
     assert_eq!(punch.wake(), Some(Instant::ZERO));
     let answers = probes(&mut punch, ms(5));
     assert_eq!(answers.len(), 2, "the challenge travels with the answer: {answers:?}");
-    assert_eq!((answers[0].over, answers[0].response), (Over::Direct(at(9)), Some(42)));
+    assert_eq!((answers[0].over, answers[0].response), (Over::Direct(at(9).into()), Some(42)));
     assert!(answers[0].challenge.is_some());
     assert_eq!(answers[1], Probe { over: Over::Relay, challenge: None, response: Some(42) });
 }
@@ -167,7 +167,7 @@ fn a_source_that_proves_nothing_gets_no_more_datagrams_than_came_from_it() {
             came += 1;
         }
         while let Some(probe) = punch.poll(now) {
-            went += u32::from(probe.over == Over::Direct(at(9)));
+            went += u32::from(probe.over == Over::Direct(at(9).into()));
             assert!(went <= came, "{went} datagrams for {came}");
         }
     }
@@ -195,7 +195,7 @@ fn a_later_round_trip_than_the_fast_tokens_cover_is_still_found() {
             punch.on_response(ms(2500), token);
         }
     }
-    assert_eq!(punch.send_address(), Some(at(1)));
+    assert_eq!(punch.send_address(), Some(at(1).into()));
 }
 
 #[test]
@@ -206,13 +206,13 @@ fn a_clearly_better_address_takes_over_and_a_slightly_better_one_does_not() {
     punch.on_response(ms(50), tokens[0]);
     let later = challenges(&mut punch, ms(60));
     punch.on_response(ms(101), later[1].1);
-    assert_eq!(punch.send_address(), Some(at(1)), "41 ms is within the margin of 50 ms");
+    assert_eq!(punch.send_address(), Some(at(1).into()), "41 ms is within the margin of 50 ms");
     assert_eq!(events(&mut punch).len(), 1);
     let last = challenges(&mut punch, ms(110));
     punch.on_response(ms(111), last[2].1);
-    assert_eq!(events(&mut punch), [PunchEvent::Validated { to: at(3), rtt: Duration::from_millis(1) }]);
+    assert_eq!(events(&mut punch), [PunchEvent::Validated { to: at(3).into(), rtt: Duration::from_millis(1) }]);
     punch.on_response(ms(112), last[0].1);
-    assert_eq!(punch.send_address(), Some(at(3)), "and it does not go back");
+    assert_eq!(punch.send_address(), Some(at(3).into()), "and it does not go back");
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn a_new_source_while_direct_is_probed_but_does_not_take_over_without_being_bett
     let sent = challenges(&mut punch, ms(2000));
     assert_eq!(sent[0].0, at(2));
     punch.on_response(ms(2030), sent[0].1);
-    assert_eq!(punch.send_address(), Some(at(1)));
+    assert_eq!(punch.send_address(), Some(at(1).into()));
     assert_eq!(pass(&mut punch, ms(20_000)), Default::default());
 }
 
@@ -249,9 +249,9 @@ fn moving() -> (Punch, u64, u64) {
 fn a_peer_that_sends_from_another_port_and_answers_no_more_at_the_old_one_is_followed_at_once() {
     let (mut punch, _, new) = moving();
     punch.on_response(ms(2030), new);
-    assert_eq!(punch.send_address(), Some(at(1)), "the old one has until 65 ms after it was asked");
+    assert_eq!(punch.send_address(), Some(at(1).into()), "the old one has until 65 ms after it was asked");
     let (_, told) = pass(&mut punch, ms(2065));
-    assert_eq!(told, [PunchEvent::Validated { to: at(2), rtt: Duration::from_millis(30) }]);
+    assert_eq!(told, [PunchEvent::Validated { to: at(2).into(), rtt: Duration::from_millis(30) }]);
     assert_eq!(punch.verdict(), Verdict::Direct, "never anything else");
 }
 
@@ -261,7 +261,7 @@ fn a_copy_of_a_peers_packets_from_elsewhere_moves_nothing_while_the_peer_answers
     punch.on_response(ms(2030), new);
     punch.on_response(ms(2031), old);
     assert_eq!(pass(&mut punch, ms(20_000)), Default::default());
-    assert_eq!(punch.send_address(), Some(at(1)));
+    assert_eq!(punch.send_address(), Some(at(1).into()));
 }
 
 #[test]
@@ -365,7 +365,7 @@ fn after_a_death_both_directions_must_be_proven_anew() {
     punch.on_dead(ms(20_000));
     let token = challenges(&mut punch, ms(20_000))[0].1;
     punch.on_response(ms(20_030), token);
-    assert_eq!(punch.send_address(), Some(at(1)));
+    assert_eq!(punch.send_address(), Some(at(1).into()));
     assert_eq!(punch.verdict(), Verdict::Relayed(RelayReason::HoleClosed));
     punch.on_packet(ms(20_031), at(1));
     assert_eq!(punch.verdict(), Verdict::Direct);
@@ -406,7 +406,7 @@ fn silence_of_the_peer_ends_the_verdict_and_begins_a_round_but_keeps_the_send_ad
     let (sent, told) = pass(&mut punch, ms(41_100));
     assert_eq!(told, [relayed(RelayReason::HoleClosed), PunchEvent::WantsRestart]);
     assert_eq!(sent[0].0, ms(41_030));
-    assert_eq!(punch.send_address(), Some(at(1)));
+    assert_eq!(punch.send_address(), Some(at(1).into()));
     punch.on_packet(ms(41_101), at(1));
     assert_eq!(events(&mut punch), [PunchEvent::Verdict(Verdict::Direct)]);
 }
@@ -420,7 +420,7 @@ fn one_direction_alone_is_told_as_such_at_the_end_of_the_first_round() {
     assert_eq!(out.verdict(), Verdict::Relayed(RelayReason::Probing));
     let (sent, told) = pass(&mut out, ms(6000));
     assert!(sent.len() > 50, "the peer needs our packets");
-    let validated = PunchEvent::Validated { to: at(1), rtt: Duration::from_millis(30) };
+    let validated = PunchEvent::Validated { to: at(1).into(), rtt: Duration::from_millis(30) };
     assert_eq!(told, [validated, relayed(RelayReason::OnlyOutbound)]);
 
     let mut inbound = punch();
@@ -557,12 +557,12 @@ proptest! {
                 }
                 Step::Polls(n) => {
                     let polled = core::iter::from_fn(|| punch.poll(now)).take(n);
-                    sent.extend(polled.filter_map(|p| match p.over { Over::Direct(to) => Some((to, p.challenge?)), Over::Relay => None }));
+                    sent.extend(polled.filter_map(|p| match p.over { Over::Direct(to) => Some((to.at, p.challenge?)), Over::Relay => None }));
                 }
                 Step::Events => {
                     for event in events(&mut punch) {
                         if let PunchEvent::Validated { to, .. } = event {
-                            prop_assert!(proven.contains(&to));
+                            prop_assert!(proven.contains(&to.at));
                         }
                     }
                 }
@@ -574,15 +574,15 @@ proptest! {
                     prop_assert!(told.len() <= 3);
                     for probe in &polled {
                         if let (Over::Direct(to), Some(token)) = (probe.over, probe.challenge) {
-                            prop_assert_eq!(probeable(to), Ok(()));
-                            sent.push((to, token));
+                            prop_assert_eq!(probeable(to.at), Ok(()));
+                            sent.push((to.at, token));
                         }
                     }
                     prop_assert!(punch.wake().is_none_or(|w| w > now || now == Instant::FAR), "{:?} at {:?}", punch.wake(), now);
                 },
                 Step::Time(to) => now = Instant(to),
             }
-            prop_assert!(punch.send_address().is_none_or(|to| proven.contains(&to)));
+            prop_assert!(punch.send_address().is_none_or(|to| proven.contains(&to.at)));
             prop_assert_eq!(punch.verdict() == Verdict::Direct && punch.send_address().is_none(), false);
             prop_assert!(punch.responses.len() <= MAX_RESPONSES);
             prop_assert!(punch.candidates.len() <= MAX_GIVEN + MAX_REFLEXIVE);

@@ -108,6 +108,7 @@ impl Server {
         self.online += 1;
         self.groups.client_online(me);
         self.tell(now, me.slot(), &ToClient::Welcome { me, user_data, message });
+        self.discover(now, me.slot());
         self.announce(me.slot());
         Ok(me)
     }

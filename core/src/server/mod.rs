@@ -5,8 +5,10 @@
 //! events to the application. Relayed packets never touch a session: the forwarding plane admits them by route.
 
 mod admin;
+mod discovery;
 mod login;
 mod pairs;
+mod search;
 mod session;
 
 use crate::config::{self, ConfigError, ServerConfig, common_suite};
@@ -18,22 +20,24 @@ use crate::ids::{Channel, GroupId, PeerId, SocketId};
 use crate::link::{CLOSE_LOCAL, CLOSE_TIMED_OUT, CLOSE_VIOLATION, DATAGRAM, Route, Unusable};
 use crate::machine::{self, Ecn, Entry, Input, Machine, Request, Tap, Wake};
 use crate::outbox::{Outbox, Transmit};
-use crate::path::is_local;
+use crate::path::{Way, is_local};
 use crate::relay::{self, Forwarder, RelayLimits};
 use crate::schedule::Schedule;
 use crate::secure::{OpenError, ServerLogin, public_key};
 use crate::time::Instant;
 use crate::transport::{MAIN, Memory, PathStats, Scope, TransportConfig};
 use crate::wire::buf::Writer;
-use crate::wire::control::{MAX_LEN, Psk, ToClient, ToServer};
+use crate::wire::control::{Candidates, MAX_LEN, Psk, ToClient, ToServer};
 use crate::wire::header::{self, Kind};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use discovery::Discovery;
 use hashbrown::HashMap;
 use pairs::Pairs;
+use search::Ledger;
 use session::{MAX_SESSIONS, Phase, Session, slot_of};
 
 pub use crate::group::server::{CreateGroupError, DestroyError, JoinError, LeaveError};
@@ -60,6 +64,10 @@ pub struct Server {
     groups: Groups,
     relay: Forwarder,
     pairs: Pairs,
+    /// How much of which address was tried.
+    ledger: Ledger,
+    /// The number of the next search.
+    next_search: u32,
     schedule: Schedule<Wake>,
     queue: VecDeque<Queued>,
     counters: ServerCounters,
@@ -154,6 +162,8 @@ impl Server {
             groups: Groups::new(group_limits(&config), &entropy.hasher("groups")),
             relay: Forwarder::new(relay_limits(&config), entropy.hasher("relay")),
             pairs: Pairs::new(entropy.hasher("pairs")),
+            ledger: Ledger::default(),
+            next_search: 1,
             schedule: Schedule::new(),
             queue: VecDeque::new(),
             counters: ServerCounters::default(),
@@ -353,7 +363,7 @@ impl Server {
                         self.refresh(slot);
                     }
                     Some((Some(session), _)) if session.id == cid && session.phase != Phase::Gone => {
-                        self.on_client_packet(now, slot, from, ecn, datagram);
+                        self.on_client_packet(now, slot, from.into(), ecn, datagram);
                     }
                     _ => self.counters.unknown += 1,
                 }
@@ -361,6 +371,17 @@ impl Server {
             Some(Kind::LoginRequest) => self.on_login(now, from, datagram, out),
             _ => self.counters.unknown += 1,
         }
+    }
+
+    /// A datagram at another door than the main one: only what a client wants observed is welcome there.
+    fn door(&mut self, now: Instant, from: Way, ecn: Ecn, datagram: &mut [u8]) {
+        if let Some(Kind::Short { cid }) = header::classify(datagram)
+            && let slot = slot_of(cid)
+            && self.session_mut(slot).is_some_and(|s| s.id == cid && s.phase == Phase::Online)
+        {
+            return self.on_client_packet(now, slot, from, ecn, datagram);
+        }
+        self.counters.unknown += 1;
     }
 
     fn forward(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox) {
@@ -377,7 +398,7 @@ impl Server {
             && let slot = slot_of(forward.from_session)
             && let Some(session) = self.session_mut(slot)
         {
-            session.link.heard_from(now, MAIN, from);
+            session.link.heard_from(now, MAIN, from.into());
             self.refresh(slot);
         }
         // The first packets on a route take along what the receiver has not acknowledged yet, its join above all, so
@@ -388,7 +409,7 @@ impl Server {
         {
             session.link.transport().resend_control(now);
             let addr = session.addr;
-            session.link.transmit(now, &mut Route::Straight(addr), out);
+            session.link.transmit(now, &mut Route::Straight(addr.into()), out);
             self.refresh(slot);
         }
         match out.reserve(inner.len()) {
@@ -401,9 +422,17 @@ impl Server {
         }
     }
 
-    fn on_client_packet(&mut self, now: Instant, slot: u32, from: SocketAddr, ecn: Ecn, datagram: &mut [u8]) {
+    fn on_client_packet(&mut self, now: Instant, slot: u32, from: Way, ecn: Ecn, datagram: &mut [u8]) {
         let Some(session) = self.session_mut(slot) else { return };
         let taken = session.link.receive(now, MAIN, from, ecn, datagram);
+        if let Some(observe) = session.link.take_observe() {
+            match observe.search {
+                0 if session.addr.ip() == from.at.ip() => session.discovery.on_seen(from.socket, from.at),
+                0 => {}
+                _ => self.on_observed(now, slot, from.at, observe),
+            }
+        }
+        let Some(session) = self.session_mut(slot) else { return };
         let mut over = session.link.closed().map(|_| EndReason::Remote);
         match taken {
             Ok(()) => session.reply = Vec::new(),
@@ -458,11 +487,24 @@ impl Server {
         }
         let groups = self.groups.groups_of(me);
         let peers: BTreeSet<_> = groups.flat_map(|group| self.groups.members(group)).filter(|p| *p != me).collect();
+        self.discover(now, slot);
         for peer in peers {
+            self.forget_search(me, peer);
             if let Some(epoch) = self.pairs.restart_moved(now, me, peer) {
                 self.punch(now, me, peer, epoch);
                 self.punch(now, peer, me, epoch);
             }
+        }
+    }
+
+    /// Finds out, from the beginning, how the NAT before a client behaves.
+    fn discover(&mut self, now: Instant, slot: u32) {
+        let doors = self.config.doors;
+        let Some(session) = self.session_mut(slot) else { return };
+        session.discovery = Discovery::new(now, &doors);
+        let doors: Candidates = doors.iter().map(|(_, addr)| addr).collect();
+        if !doors.as_slice().is_empty() {
+            self.tell(now, slot, &ToClient::Doors { doors });
         }
     }
 
@@ -544,6 +586,9 @@ impl Server {
                 if self.pairs.report(from, peer, epoch, path) {
                     self.queue.push_back(Queued::Path(from.min(peer), from.max(peer)));
                 }
+                if matches!(self.pairs.path(from, peer), Some(Path::Direct { .. })) {
+                    self.forget_search(from, peer);
+                }
             }
             ToServer::RequestPunch { peer, epoch } if phase == Phase::Online => {
                 if self.pairs.restart(now, from, peer, epoch) {
@@ -551,11 +596,20 @@ impl Server {
                     self.punch(now, peer, from, epoch);
                 }
             }
+            ToServer::RequestSearch { peer, epoch } if phase == Phase::Online => {
+                self.request_search(now, from, peer, epoch);
+            }
+            ToServer::Searched { peer, epoch, number, outcome } if phase == Phase::Online => {
+                self.on_searched(now, from, peer, epoch, number, outcome);
+            }
+            ToServer::Heard { door } => session.discovery.on_heard(door),
             // Legal only in one phase, and this is another; a repeated token is one.
             ToServer::Token { .. }
             | ToServer::JoinProcessed { .. }
             | ToServer::PathReport { .. }
-            | ToServer::RequestPunch { .. } => return Err(Nonsense),
+            | ToServer::RequestPunch { .. }
+            | ToServer::RequestSearch { .. }
+            | ToServer::Searched { .. } => return Err(Nonsense),
         }
         Ok(())
     }
@@ -672,10 +726,14 @@ impl Machine for Server {
                     self.datagram(now, from, ecn, datagram, out);
                 }
             }
+            Input::Datagrams { socket, from, ecn, stride, bytes, .. } => {
+                for datagram in machine::datagrams(stride, bytes) {
+                    self.door(now, Way::new(socket, from), ecn, datagram);
+                }
+            }
             Input::Entropy(fresh) => self.entropy.keys().mix(fresh),
             // Nothing else concerns a server whose legs are all UDP; loss recovery covers a send that failed.
-            Input::Datagrams { .. }
-            | Input::Wake
+            Input::Wake
             | Input::Interfaces(_)
             | Input::Socket(..)
             | Input::Stream(..)
@@ -696,7 +754,7 @@ impl Machine for Server {
                 self.say_goodbye(now, slot, out);
                 continue;
             };
-            let mut route = Route::Straight(session.addr);
+            let mut route = Route::Straight(session.addr.into());
             if session.phase == Phase::Gone {
                 self.say_goodbye(now, slot, out);
                 continue;
@@ -713,6 +771,11 @@ impl Machine for Server {
                 continue;
             }
             let room = out.room();
+            while out.room() >= DATAGRAM
+                && let Some(door) = session.discovery.knock(now)
+            {
+                session.link.knock(now, Way::new(door, session.addr), door.0 as u8, out);
+            }
             session.link.transmit(now, &mut route, out);
             self.follow(now, slot);
             self.announce(slot);

@@ -4,6 +4,7 @@
 //! Each end reports its own verdict. The pair counts as direct when both say so; else the reason is that of the end that
 //! knows more, which is the one whose reason comes later in [`RelayReason`]'s order of how far punching got.
 
+use super::search::Search;
 use crate::entropy::SeededState;
 use crate::event::{Path, RelayReason};
 use crate::ids::PeerId;
@@ -21,6 +22,8 @@ pub(super) struct Pair {
     /// As the lower and the higher client say.
     reports: [Path; 2],
     last_start: Instant,
+    /// What is done beyond plain punching.
+    search: Search,
     /// The application is to hear of the path.
     news: bool,
 }
@@ -38,7 +41,8 @@ impl Pairs {
     }
 
     pub(super) fn insert(&mut self, now: Instant, a: PeerId, b: PeerId, epoch: u64, handles: [u32; 2]) {
-        let pair = Pair { epoch, handles, reports: [PROBING; 2], last_start: now, news: false };
+        let pair =
+            Pair { epoch, handles, reports: [PROBING; 2], last_start: now, search: Search::default(), news: false };
         self.map.insert(key(a, b), pair);
     }
 
@@ -48,6 +52,20 @@ impl Pairs {
 
     pub(super) fn len(&self) -> usize {
         self.map.len()
+    }
+
+    /// The epoch of a pair, `None` if there is none.
+    pub(super) fn epoch(&self, a: PeerId, b: PeerId) -> Option<u64> {
+        self.map.get(&key(a, b)).map(|pair| pair.epoch)
+    }
+
+    /// What is done for a pair beyond plain punching.
+    pub(super) fn search(&self, a: PeerId, b: PeerId) -> Option<Search> {
+        self.map.get(&key(a, b)).map(|pair| pair.search)
+    }
+
+    pub(super) fn search_mut(&mut self, a: PeerId, b: PeerId) -> Option<&mut Search> {
+        self.map.get_mut(&key(a, b)).map(|pair| &mut pair.search)
     }
 
     /// How traffic goes between two clients; `None` if they share no group.

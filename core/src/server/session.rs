@@ -3,7 +3,9 @@
 //! It begins with an answered login request, becomes *asking* when the client's token arrives over the established keys,
 //! and *online* when the application accepts it. Each phase but the last has a deadline.
 
-use crate::config::{ServerConfig, Timers};
+use super::discovery::Discovery;
+use super::search::Part;
+use crate::config::{Doors, ServerConfig, Timers};
 use crate::event::EndReason;
 use crate::ids::{Channels, LoginId, PeerId};
 use crate::link::{Link, PAYLOAD};
@@ -76,6 +78,10 @@ pub(super) struct Session {
     pub(super) key: [u8; 32],
     /// Suites that it can use.
     pub(super) suites: Vec<u8>,
+    /// What is known of the NAT before it.
+    pub(super) discovery: Discovery,
+    /// Its part in a search for a direct path.
+    pub(super) search: Option<Part>,
     /// Where its host says it can be reached on its own network.
     pub(super) local: Candidates,
     pub(super) user_data: Box<[u8]>,
@@ -129,6 +135,8 @@ impl Session {
             addr,
             key,
             suites,
+            discovery: Discovery::new(now, &Doors::default()),
+            search: None,
             local: Candidates::new(),
             user_data: Box::default(),
             request,
@@ -191,6 +199,7 @@ impl Session {
 
     pub(super) fn wake(&self, timers: &Timers) -> (Instant, Wake) {
         let end = (self.ends_at(timers), Wake::Idle);
-        self.link.wake().map_or(end, |due| due.min(end))
+        let knock = self.discovery.wake().map(|at| (at, Wake::Probe));
+        [self.link.wake(), knock].into_iter().flatten().fold(end, Ord::min)
     }
 }

@@ -207,6 +207,8 @@ pub(crate) enum LinkFrame {
     Response(u64),
     KeyShare([u8; 32]),
     Close(u8),
+    Observe(frames::Observe),
+    Knock(u8),
 }
 
 /// What [`Transport::build`] made.
@@ -498,7 +500,33 @@ impl Transport {
         let start = w.len();
         let _ = challenge.map(|token| frames::write_challenge(w, token));
         let _ = response.map(|token| frames::write_response(w, token));
-        // All probes are of one size, so that no answer to one is larger than it.
+        self.pad_probe(path, w, start)
+    }
+
+    /// Writes a packet that asks the server where it comes from. Returns its number.
+    pub(crate) fn build_observe(
+        &mut self,
+        now: Instant,
+        path: PathId,
+        w: &mut Writer<'_>,
+        observe: frames::Observe,
+    ) -> u64 {
+        self.advance(now);
+        let start = w.len();
+        let _ = frames::write_observe(w, observe);
+        self.pad_probe(path, w, start)
+    }
+
+    /// Writes a packet that says from which door of the server it comes. Returns its number.
+    pub(crate) fn build_knock(&mut self, now: Instant, path: PathId, w: &mut Writer<'_>, door: u8) -> u64 {
+        self.advance(now);
+        let start = w.len();
+        let _ = frames::write_knock(w, door);
+        self.pad_probe(path, w, start)
+    }
+
+    /// All probes are of one size, so that no answer to one is larger than it.
+    fn pad_probe(&mut self, path: PathId, w: &mut Writer<'_>, start: usize) -> u64 {
         let missing = PROBE.saturating_sub(w.len() - start);
         let _ = w.space(missing).map(|padding| padding.fill(0));
         self.take_number(path)
@@ -565,6 +593,8 @@ impl Transport {
                 Frame::Response(token) => take(LinkFrame::Response(token)),
                 Frame::KeyShare(share) => take(LinkFrame::KeyShare(share)),
                 Frame::Close(reason) => take(LinkFrame::Close(reason)),
+                Frame::Observe(observe) => take(LinkFrame::Observe(observe)),
+                Frame::Knock(door) => take(LinkFrame::Knock(door)),
             }
         }
         if eliciting {

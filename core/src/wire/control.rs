@@ -11,6 +11,7 @@
 )]
 
 use super::buf::{Malformed, NoRoom, Reader, Writer};
+use super::search::{Outcome, Plan};
 use crate::event::{LeaveReason, Path, RelayReason};
 use crate::ids::{GroupId, PeerId};
 use crate::time::Duration;
@@ -107,6 +108,22 @@ pub(crate) enum ToClient<'a> {
         /// Where the peer may be probed.
         candidates: Candidates,
     },
+    /// Where else the server can be reached, to have it look at this client's NAT from there.
+    Doors {
+        /// Other addresses of the server, numbered from 1 in this order.
+        doors: Candidates,
+    },
+    /// What to do beyond plain punching; replaces what was said before of this pair.
+    Search {
+        /// With whom.
+        peer: PeerId,
+        /// As in its [`ToClient::PeerUp`].
+        epoch: u64,
+        /// Names this search; never 0. Greater than that of any before it with this client.
+        number: u32,
+        /// What.
+        plan: Plan,
+    },
 }
 
 /// From a client to the server.
@@ -147,6 +164,29 @@ pub(crate) enum ToServer<'a> {
         peer: PeerId,
         /// As in its [`ToClient::PeerUp`].
         epoch: u64,
+    },
+    /// Plain punching has come to nothing so far.
+    RequestSearch {
+        /// With whom.
+        peer: PeerId,
+        /// As in its [`ToClient::PeerUp`].
+        epoch: u64,
+    },
+    /// A search is over, and there is still no direct path.
+    Searched {
+        /// With whom.
+        peer: PeerId,
+        /// As in its [`ToClient::PeerUp`].
+        epoch: u64,
+        /// As in its [`ToClient::Search`].
+        number: u32,
+        /// What it came to.
+        outcome: Outcome,
+    },
+    /// A packet came from a door of the server through which nothing had gone out.
+    Heard {
+        /// Which, as in [`ToClient::Doors`].
+        door: u8,
     },
 }
 
@@ -219,6 +259,8 @@ const PEER_DOWN: u8 = 0x04;
 const MEMBER_JOINED: u8 = 0x05;
 const MEMBER_LEFT: u8 = 0x06;
 const PUNCH: u8 = 0x07;
+const DOORS: u8 = 0x08;
+const SEARCH: u8 = 0x09;
 
 impl<'a> ToClient<'a> {
     /// Appends the message to `w`. On failure `w` is as before.
@@ -283,6 +325,17 @@ impl<'a> ToClient<'a> {
                 w.varint(*epoch)?;
                 write_candidates(w, candidates)
             }
+            Self::Doors { doors } => {
+                w.u8(DOORS)?;
+                write_candidates(w, doors)
+            }
+            Self::Search { peer, epoch, number, plan } => {
+                w.u8(SEARCH)?;
+                w.u64(peer.raw())?;
+                w.varint(*epoch)?;
+                w.u32(*number)?;
+                plan.write(w)
+            }
         }
     }
 
@@ -319,6 +372,8 @@ impl<'a> ToClient<'a> {
                 why: leave_reason(r.u8()?)?,
             },
             PUNCH => Self::Punch { peer: read_peer(r)?, epoch: r.varint()?, candidates: read_candidates(r)? },
+            DOORS => Self::Doors { doors: read_candidates(r)? },
+            SEARCH => Self::Search { peer: read_peer(r)?, epoch: r.varint()?, number: r.u32()?, plan: Plan::read(r)? },
             _ => return Err(Malformed::Value),
         })
     }
@@ -329,6 +384,9 @@ const HOST_CANDIDATES: u8 = 0x82;
 const JOIN_PROCESSED: u8 = 0x83;
 const PATH_REPORT: u8 = 0x84;
 const REQUEST_PUNCH: u8 = 0x85;
+const REQUEST_SEARCH: u8 = 0x86;
+const SEARCHED: u8 = 0x87;
+const HEARD: u8 = 0x88;
 
 impl<'a> ToServer<'a> {
     /// Appends the message to `w`. On failure `w` is as before.
@@ -371,6 +429,22 @@ impl<'a> ToServer<'a> {
                 w.u64(peer.raw())?;
                 w.varint(*epoch)
             }
+            Self::RequestSearch { peer, epoch } => {
+                w.u8(REQUEST_SEARCH)?;
+                w.u64(peer.raw())?;
+                w.varint(*epoch)
+            }
+            Self::Searched { peer, epoch, number, outcome } => {
+                w.u8(SEARCHED)?;
+                w.u64(peer.raw())?;
+                w.varint(*epoch)?;
+                w.u32(*number)?;
+                outcome.write(w)
+            }
+            Self::Heard { door } => {
+                w.u8(HEARD)?;
+                w.u8(*door)
+            }
         }
     }
 
@@ -381,6 +455,11 @@ impl<'a> ToServer<'a> {
             JOIN_PROCESSED => Self::JoinProcessed { group: read_group(r)?, member: read_peer(r)?, epoch: r.varint()? },
             PATH_REPORT => Self::PathReport { peer: read_peer(r)?, epoch: r.varint()?, path: read_path(r)? },
             REQUEST_PUNCH => Self::RequestPunch { peer: read_peer(r)?, epoch: r.varint()? },
+            REQUEST_SEARCH => Self::RequestSearch { peer: read_peer(r)?, epoch: r.varint()? },
+            SEARCHED => {
+                Self::Searched { peer: read_peer(r)?, epoch: r.varint()?, number: r.u32()?, outcome: Outcome::read(r)? }
+            }
+            HEARD => Self::Heard { door: r.u8()? },
             _ => return Err(Malformed::Value),
         })
     }
@@ -419,20 +498,30 @@ const FAMILY_V6: u8 = 6;
 fn write_candidates(w: &mut Writer<'_>, candidates: &Candidates) -> Result<(), NoRoom> {
     let all = candidates.as_slice();
     w.u8(all.len() as u8)?;
-    for addr in all {
-        match addr.ip() {
-            IpAddr::V4(ip) => {
-                w.u8(FAMILY_V4)?;
-                w.bytes(&ip.octets())?;
-            }
-            IpAddr::V6(ip) => {
-                w.u8(FAMILY_V6)?;
-                w.bytes(&ip.octets())?;
-            }
+    all.iter().try_for_each(|addr| write_address(w, *addr))
+}
+
+pub(super) fn write_address(w: &mut Writer<'_>, addr: SocketAddr) -> Result<(), NoRoom> {
+    match addr.ip() {
+        IpAddr::V4(ip) => {
+            w.u8(FAMILY_V4)?;
+            w.bytes(&ip.octets())?;
         }
-        w.u16(addr.port())?;
+        IpAddr::V6(ip) => {
+            w.u8(FAMILY_V6)?;
+            w.bytes(&ip.octets())?;
+        }
     }
-    Ok(())
+    w.u16(addr.port())
+}
+
+pub(super) fn read_address(r: &mut Reader<'_>) -> Result<SocketAddr, Malformed> {
+    let ip = match r.u8()? {
+        FAMILY_V4 => IpAddr::V4(Ipv4Addr::from(r.array::<4>()?)),
+        FAMILY_V6 => IpAddr::V6(Ipv6Addr::from(r.array::<16>()?)),
+        _ => return Err(Malformed::Value),
+    };
+    Ok(SocketAddr::new(ip, r.u16()?))
 }
 
 /// A count above the bound is refused before anything is read by it; an address that comes twice is kept once.
@@ -443,12 +532,7 @@ fn read_candidates(r: &mut Reader<'_>) -> Result<Candidates, Malformed> {
     }
     let mut candidates = Candidates::new();
     for _ in 0..count {
-        let ip = match r.u8()? {
-            FAMILY_V4 => IpAddr::V4(Ipv4Addr::from(r.array::<4>()?)),
-            FAMILY_V6 => IpAddr::V6(Ipv6Addr::from(r.array::<16>()?)),
-            _ => return Err(Malformed::Value),
-        };
-        candidates.push(SocketAddr::new(ip, r.u16()?));
+        candidates.push(read_address(r)?);
     }
     Ok(candidates)
 }
@@ -462,29 +546,44 @@ fn write_path(w: &mut Writer<'_>, path: Path) -> Result<(), NoRoom> {
             w.u8(PATH_DIRECT)?;
             w.u32(u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX))
         }
-        Path::Relayed { because } => w.u8(match because {
-            RelayReason::Probing => 1,
-            RelayReason::NoAnswer => 2,
-            RelayReason::OnlyOutbound => 3,
-            RelayReason::OnlyInbound => 4,
-            RelayReason::HoleClosed => 5,
-            RelayReason::Forbidden => 6,
-        }),
+        Path::Relayed { because } => w.u8(relay_reason_code(because)),
+    }
+}
+
+pub(super) const fn relay_reason_code(because: RelayReason) -> u8 {
+    match because {
+        RelayReason::Probing => 1,
+        RelayReason::NoAnswer => 2,
+        RelayReason::OnlyOutbound => 3,
+        RelayReason::OnlyInbound => 4,
+        RelayReason::HoleClosed => 5,
+        RelayReason::Forbidden => 6,
+        RelayReason::Unpredictable => 7,
+        RelayReason::BudgetSpent => 8,
+        RelayReason::NoSockets => 9,
     }
 }
 
 fn read_path(r: &mut Reader<'_>) -> Result<Path, Malformed> {
-    let because = match r.u8()? {
-        PATH_DIRECT => return Ok(Path::Direct { rtt: Duration::from_micros(u64::from(r.u32()?)) }),
+    match r.u8()? {
+        PATH_DIRECT => Ok(Path::Direct { rtt: Duration::from_micros(u64::from(r.u32()?)) }),
+        code => Ok(Path::Relayed { because: relay_reason(code)? }),
+    }
+}
+
+pub(super) const fn relay_reason(code: u8) -> Result<RelayReason, Malformed> {
+    Ok(match code {
         1 => RelayReason::Probing,
         2 => RelayReason::NoAnswer,
         3 => RelayReason::OnlyOutbound,
         4 => RelayReason::OnlyInbound,
         5 => RelayReason::HoleClosed,
         6 => RelayReason::Forbidden,
+        7 => RelayReason::Unpredictable,
+        8 => RelayReason::BudgetSpent,
+        9 => RelayReason::NoSockets,
         _ => return Err(Malformed::Value),
-    };
-    Ok(Path::Relayed { because })
+    })
 }
 
 const fn leave_reason_code(why: LeaveReason) -> u8 {
@@ -524,22 +623,24 @@ mod tests {
         long: Vec<u8>,
         candidates: Candidates,
         reason: u8,
+        plan: Plan,
     }
 
     fn parts() -> impl Strategy<Value = Parts> {
         let addr = any::<SocketAddr>();
         let lists = (vec(any::<u8>(), 0..=MAX_TOKEN), vec(any::<u8>(), 0..=MAX_MESSAGE), vec(addr, 0..10));
-        (any::<(u8, [u64; 2], [u8; 32], (u32, u8, u32), u8)>(), 0..=VARINT_MAX, lists).prop_map(
-            |((kind, ids, key, numbers, reason), epoch, (short, long, addrs))| {
+        let plan = crate::wire::search::plans();
+        (any::<(u8, [u64; 2], [u8; 32], (u32, u8, u32), u8)>(), 0..=VARINT_MAX, lists, plan).prop_map(
+            |((kind, ids, key, numbers, reason), epoch, (short, long, addrs), plan)| {
                 let candidates = addrs.into_iter().collect();
-                Parts { kind, ids, epoch, key, numbers, short, long, candidates, reason }
+                Parts { kind, ids, epoch, key, numbers, short, long, candidates, reason, plan }
             },
         )
     }
 
     fn to_client(p: &Parts) -> ToClient<'_> {
         let (peer, group, epoch) = (PeerId::from_raw(p.ids[0]), GroupId::from_raw(p.ids[1]), p.epoch);
-        match p.kind % 7 {
+        match p.kind % 9 {
             0 => ToClient::Welcome { me: peer, user_data: &p.short, message: &p.long },
             1 => ToClient::Rejected { message: &p.long },
             2 => ToClient::PeerUp {
@@ -556,21 +657,29 @@ mod tests {
             3 => ToClient::PeerDown { peer, epoch },
             4 => ToClient::MemberJoined { group, member: peer, epoch, message: &p.long },
             5 => ToClient::MemberLeft { group, member: peer, epoch, why: leave_reason(p.reason % 3).unwrap() },
-            _ => ToClient::Punch { peer, epoch, candidates: p.candidates },
+            6 => ToClient::Punch { peer, epoch, candidates: p.candidates },
+            7 => ToClient::Doors { doors: p.candidates },
+            _ => ToClient::Search { peer, epoch, number: p.numbers.0, plan: p.plan },
         }
     }
 
     fn to_server(p: &Parts) -> ToServer<'_> {
         let (peer, group, epoch) = (PeerId::from_raw(p.ids[0]), GroupId::from_raw(p.ids[1]), p.epoch);
-        match p.kind % 5 {
+        match p.kind % 8 {
             0 => ToServer::Token { token: &p.short },
             1 => ToServer::HostCandidates { candidates: p.candidates },
             2 => ToServer::JoinProcessed { group, member: peer, epoch },
             3 => {
-                let bytes = [p.reason % 7, 1, 2, 3, 4];
+                let bytes = [p.reason % 10, 1, 2, 3, 4];
                 ToServer::PathReport { peer, epoch, path: read_path(&mut Reader::new(&bytes)).unwrap() }
             }
-            _ => ToServer::RequestPunch { peer, epoch },
+            4 => ToServer::RequestPunch { peer, epoch },
+            5 => ToServer::RequestSearch { peer, epoch },
+            6 => {
+                let outcome = if p.reason < 128 { Outcome::Spent } else { Outcome::NoSockets };
+                ToServer::Searched { peer, epoch, number: p.numbers.0, outcome }
+            }
+            _ => ToServer::Heard { door: p.reason },
         }
     }
 
@@ -629,7 +738,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(kind in 0u8..8, server: bool, bytes in vec(any::<u8>(), 0..200)) {
+        fn any_bytes_are_read_or_refused(kind in 0u8..12, server: bool, bytes in vec(any::<u8>(), 0..200)) {
             let mut all = std::vec![if server { kind | 0x80 } else { kind }];
             all.extend(bytes);
             if let Ok(message) = ToClient::decode(&all) {

@@ -18,6 +18,8 @@
 //! | 0x14 | KEY_SHARE | 32 bytes |
 //! | 0x15 | MAX_MESSAGE | bytes |
 //! | 0x16 | CLOSE | reason u8 |
+//! | 0x17 | OBSERVE | search u32, socket u16 |
+//! | 0x20 | KNOCK | door u8 |
 //!
 //! The bits of MESSAGE: 1 = a fragment (offset and total present), 2 = unreliable, 4 = to the packet's end (no length),
 //! 16 = with a key, of 32 bits, which only an unreliable one has. Fragments lie on a grid of [`FRAGMENT_UNIT`]: offset and length are multiples of it, except that the last
@@ -60,6 +62,8 @@ const PATH_RESPONSE: u8 = 0x13;
 const KEY_SHARE: u8 = 0x14;
 const MAX_MESSAGE: u8 = 0x15;
 const CLOSE: u8 = 0x16;
+const OBSERVE: u8 = 0x17;
+const KNOCK: u8 = 0x20;
 
 const FRAGMENT_BIT: u8 = 1;
 const UNRELIABLE_BIT: u8 = 2;
@@ -136,12 +140,26 @@ pub(crate) enum Frame<'a> {
     Response(u64),
     KeyShare([u8; 32]),
     Close(u8),
+    Observe(Observe),
+    Knock(u8),
+}
+
+/// A client asks the server to look at where this packet comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Observe {
+    /// The search that it is for; 0 for what the server's doors see.
+    pub(crate) search: u32,
+    /// Which of the sockets of that search it leaves by.
+    pub(crate) socket: u16,
 }
 
 impl Frame<'_> {
     /// Whether a packet with this frame asks for an acknowledgement. Path probes do not: their answer is their own.
     pub(crate) const fn is_ack_eliciting(&self) -> bool {
-        !matches!(self, Self::Ack(_) | Self::Challenge(_) | Self::Response(_) | Self::Close(_))
+        !matches!(
+            self,
+            Self::Ack(_) | Self::Challenge(_) | Self::Response(_) | Self::Close(_) | Self::Observe(_) | Self::Knock(_)
+        )
     }
 }
 
@@ -317,6 +335,8 @@ fn read<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Frame<'a>, FrameError> {
         PATH_RESPONSE => Frame::Response(r.u64()?),
         KEY_SHARE => Frame::KeyShare(r.array()?),
         CLOSE => Frame::Close(r.u8()?),
+        OBSERVE => Frame::Observe(Observe { search: r.u32()?, socket: r.u16()? }),
+        KNOCK => Frame::Knock(r.u8()?),
         unknown => return Err(FrameError::Unknown(unknown)),
     })
 }
@@ -540,6 +560,19 @@ pub(crate) fn write_close(w: &mut Writer<'_>, reason: u8) -> Result<(), NoRoom> 
     w.bytes(&[CLOSE, reason])
 }
 
+pub(crate) fn write_observe(w: &mut Writer<'_>, observe: Observe) -> Result<(), NoRoom> {
+    if w.room() < 7 {
+        return Err(NoRoom);
+    }
+    w.u8(OBSERVE)?;
+    w.u32(observe.search)?;
+    w.u16(observe.socket)
+}
+
+pub(crate) fn write_knock(w: &mut Writer<'_>, door: u8) -> Result<(), NoRoom> {
+    w.bytes(&[KNOCK, door])
+}
+
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 mod tests {
@@ -580,6 +613,8 @@ mod tests {
         put(&|w| write_response(w, 1));
         put(&|w| write_key_share(w, &[3; 32]));
         put(&|w| write_close(w, 4));
+        put(&|w| write_observe(w, Observe { search: u32::MAX, socket: 300 }));
+        put(&|w| write_knock(w, 3));
         all
     }
 

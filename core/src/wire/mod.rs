@@ -7,5 +7,6 @@ pub(crate) mod frames;
 pub(crate) mod header;
 pub(crate) mod login;
 pub(crate) mod relay;
+pub(crate) mod search;
 
 pub use buf::Malformed;

@@ -67,14 +67,7 @@ enum Command {
         trace: traced::Wish,
     },
     /// Punch between every two of the nine kinds of NAT, beside what an oracle says; exit 1 if they disagree
-    Matrix {
-        /// How often each of the 81 pairs is run, each time with another seed
-        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-        seeds: u64,
-        /// One JSON object a line (docs/json.md)
-        #[arg(long)]
-        json: bool,
-    },
+    Matrix(matrix::Plan),
     /// Measure the simulated network against what it should be, figure by figure; exit 1 if one is out of its bound
     Validate {
         /// What is random follows from it
@@ -141,7 +134,7 @@ pub(crate) fn main() -> ExitCode {
             .map_err(Failure::from)
             .and_then(|scenario| run(&scenario, seed, json, None, &mut out)),
         Command::Run { file, seed, json, trace } => run_file(&file, seed, json, &trace, &mut out),
-        Command::Matrix { seeds, json } => matrix::run(seeds, json, &mut out),
+        Command::Matrix(plan) => matrix::run(&plan, &mut out),
         Command::Validate { seed, json } => validate::run(seed, json, &mut out),
         Command::Transport(plan) => transport::run(&plan, &mut out),
         Command::Swarm(plan) => swarm::run(&plan, &mut out),

@@ -53,6 +53,12 @@ pub struct Scenario {
     pub nats: Vec<NatSpec>,
     /// The server's link to the internet.
     pub server: Link,
+    /// The server's other addresses, by which it learns how NATs behave.
+    pub doors: ServerDoors,
+    /// What the server has clients try where plain punching leads nowhere.
+    pub techniques: Tried,
+    /// How many ports one search tries at the most.
+    pub probes: u16,
     /// Clients.
     pub clients: Vec<ClientSpec>,
     /// Names of the groups that steps create.
@@ -63,6 +69,37 @@ pub struct Scenario {
     pub packets: Vec<PacketFate>,
     /// What must hold.
     pub expectations: Vec<Expectation>,
+}
+
+impl Scenario {
+    /// Ports that a search tries unless said otherwise: as [`SearchLimits`](posse_core::config::SearchLimits) has it.
+    pub const PROBES: u16 = 2_048;
+}
+
+/// What a server has beside its main address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ServerDoors {
+    /// Nothing.
+    #[default]
+    None,
+    /// A second port.
+    Port,
+    /// A second port, and a second address with two.
+    Address,
+}
+
+/// What a server has clients try beside plain hole punching.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Tried {
+    /// Nothing.
+    Plain,
+    /// Port prediction.
+    Predict,
+    /// Birthday probing.
+    Birthday,
+    /// Both.
+    #[default]
+    All,
 }
 
 /// What happens to one packet.

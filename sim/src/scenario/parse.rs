@@ -3,7 +3,7 @@
 use super::read::{BadScenario, Fields, Named, Source, Value, suggest};
 use super::{
     Action, ClientIndex, ClientSpec, ClockJump, Expect, Expectation, GroupIndex, Host, LinkOf, NatIndex, NatSpec,
-    Network, PacketFate, Pairs, Scenario, Sending, Step, Target, Ways,
+    Network, PacketFate, Pairs, Scenario, Sending, ServerDoors, Step, Target, Tried, Ways,
 };
 use crate::{Allocation, Bursts, Chance, Direction, Filtering, Link, Mapping, Mishap, Nat, Way};
 use posse_core::{Channel, Class, Duration, EndReason, RelayReason, Reliability, SendOptions};
@@ -55,8 +55,8 @@ impl Scenario {
         names.declare(&root)?;
         let nats = names.nats(&root)?;
         let server = match root.get(SERVER) {
-            Some(value) => names.access(&value.table(&["link"])?)?,
-            None => Link::default(),
+            Some(value) => names.server(&value)?,
+            None => ServerSpec::default(),
         };
         let clients = names.clients(&root)?;
         let steps = root.repeated("step")?.iter().map(|v| names.step(v)).collect::<Parsed<Vec<_>>>()?;
@@ -68,13 +68,31 @@ impl Scenario {
             seed: root.get("seed").map_or(Ok(1), |v| v.integer(0..=u64::MAX))?,
             duration: root.require("duration", "when the run ends, such as \"10s\"")?.positive_duration()?,
             nats,
-            server,
+            server: server.link,
+            doors: server.doors,
+            techniques: server.techniques,
+            probes: server.probes,
             clients,
             groups: names.groups.iter().map(|name| (*name).to_owned()).collect(),
             steps,
             packets,
             expectations,
         })
+    }
+}
+
+/// `[server]`.
+struct ServerSpec {
+    link: Link,
+    doors: ServerDoors,
+    techniques: Tried,
+    probes: u16,
+}
+
+impl Default for ServerSpec {
+    fn default() -> Self {
+        let (doors, techniques) = (ServerDoors::default(), Tried::default());
+        Self { link: Link::default(), doors, techniques, probes: Scenario::PROBES }
     }
 }
 
@@ -168,6 +186,15 @@ impl<'a> Names<'a> {
             nats.push(NatSpec { name: name.to_owned(), behind, nat, link: self.access(&f)? });
         }
         Ok(nats)
+    }
+
+    fn server(&self, value: &Value<'a>) -> Parsed<ServerSpec> {
+        let f = value.table(&["link", "doors", "techniques", "probes"])?;
+        let mut server = ServerSpec { link: self.access(&f)?, ..ServerSpec::default() };
+        set(&mut server.doors, f.get("doors"), |v| v.word(&DOORS))?;
+        set(&mut server.techniques, f.get("techniques"), |v| v.word(&TECHNIQUES))?;
+        set(&mut server.probes, f.get("probes"), |v| v.integer(0..=u16::MAX.into()).map(|n| n as u16))?;
+        Ok(server)
     }
 
     fn clients(&self, root: &Fields<'a>) -> Parsed<Vec<ClientSpec>> {
@@ -554,11 +581,18 @@ pub(super) const ALLOCATION: [(&str, Allocation); 5] = [
     ("block", Allocation::Block),
     ("overloading", Allocation::Overloading),
 ];
-pub(super) const REASONS: [(&str, RelayReason); 6] = [
+pub(super) const DOORS: [(&str, ServerDoors); 3] =
+    [("none", ServerDoors::None), ("port", ServerDoors::Port), ("address", ServerDoors::Address)];
+pub(super) const TECHNIQUES: [(&str, Tried); 4] =
+    [("plain", Tried::Plain), ("predict", Tried::Predict), ("birthday", Tried::Birthday), ("all", Tried::All)];
+pub(super) const REASONS: [(&str, RelayReason); 9] = [
     ("probing", RelayReason::Probing),
     ("no-answer", RelayReason::NoAnswer),
     ("only-outbound", RelayReason::OnlyOutbound),
     ("only-inbound", RelayReason::OnlyInbound),
+    ("unpredictable", RelayReason::Unpredictable),
+    ("budget-spent", RelayReason::BudgetSpent),
+    ("no-sockets", RelayReason::NoSockets),
     ("hole-closed", RelayReason::HoleClosed),
     ("forbidden", RelayReason::Forbidden),
 ];

@@ -14,7 +14,7 @@
 use super::expect::{expectations_for, time_needed};
 use super::{
     Action, ClientIndex, ClientSpec, ClockJump, GroupIndex, Host, LinkOf, NatIndex, NatSpec, Network, Scenario,
-    Sending, Step, Target, Ways,
+    Sending, ServerDoors, Step, Target, Tried, Ways,
 };
 use crate::dice::{self, Label};
 use crate::{Allocation, Bursts, Chance, Filtering, Link, Mapping, Nat};
@@ -45,6 +45,9 @@ impl Scenario {
             duration: Duration::ZERO,
             nats: Vec::new(),
             server: draw.link(&weights),
+            doors: ServerDoors::None,
+            techniques: Tried::All,
+            probes: Self::PROBES,
             clients: Vec::new(),
             groups: Vec::new(),
             steps: Vec::new(),
@@ -58,9 +61,27 @@ impl Scenario {
         draw.faults(&weights, &mut scenario);
         draw.late(&weights, gone, &mut scenario);
         draw.new_server(&weights, gone, &mut scenario);
+        searches(seed, &mut scenario);
         scenario.duration = time_needed(&scenario).unwrap_or_default();
         scenario.expectations = expectations_for(&scenario);
         scenario
+    }
+}
+
+/// In half of the runs the server finds out how NATs behave and has clients search for direct paths, and some NATs give out ports
+/// otherwise than at random. Drawn apart, so that all else of a run is as it would be without.
+fn searches(seed: u64, scenario: &mut Scenario) {
+    let mut draw = Draw(dice::stream(seed, Label::Swarm, 1));
+    scenario.doors = draw.pick(&[ServerDoors::None, ServerDoors::None, ServerDoors::Port, ServerDoors::Address]);
+    if scenario.doors == ServerDoors::None {
+        return;
+    }
+    for nat in scenario.nats.iter_mut().map(|spec| &mut spec.nat) {
+        if nat.allocation == Allocation::Random && draw.one_in(2) {
+            nat.allocation = draw.pick(&Allocation::ALL);
+            nat.stride = draw.pick(&[1, 1, 2, -1, 5]);
+            nat.cross_traffic = draw.one_in(2).then(|| Duration::from_millis(draw.from(100, 5000)));
+        }
     }
 }
 
@@ -560,8 +581,8 @@ impl Draw {
         self.below(n) == 0
     }
 
-    fn pick<T: Copy>(&mut self, all: &[T; 3]) -> T {
-        all[self.below(3) as usize]
+    fn pick<T: Copy, const N: usize>(&mut self, all: &[T; N]) -> T {
+        all[self.below(N as u64) as usize]
     }
 }
 

@@ -4,20 +4,26 @@ use super::accounts::{self, Pair, Stream};
 use super::app::{Ahead, ClientPart, Desk, Names, Ongoing, Order, ServerPart, SimClient, SimServer};
 use super::journal::{Entry, Journal, What};
 use super::judge::{self, Verdict};
-use super::{Action, ClientIndex, ClockJump, Host, LinkOf, NatIndex, Network, PacketFate, Scenario, Ways, written};
+use super::{
+    Action, ClientIndex, ClockJump, Host, LinkOf, NatIndex, Network, PacketFate, Scenario, ServerDoors, Tried, Ways,
+    written,
+};
 use crate::model::{channels, exact, latency, membership};
-use crate::{Counters, Link, Mishap, Net, Node, Observer, Place, Stuck, Way, World};
-use posse_core::config::{ClientConfig, ConfigError, ServerConfig};
+use crate::{Counters, Link, MAIN_PORT, Mishap, Net, Node, Observer, Place, Stuck, Way, World};
+use posse_core::config::{ClientConfig, ConfigError, Doors, ServerConfig};
 use posse_core::server::Server;
 use posse_core::{Duration, Instant, secure};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 /// Any key and any application will do where nobody else listens.
 const SERVER_KEY: [u8; 32] = *b"the key of every simulated desk.";
 const APP: u64 = 0x706f_7373_6500_0001;
+/// The other port of a server that has two.
+const DOOR_PORT: u16 = MAIN_PORT + 1;
 
 /// A scenario at work.
 pub struct Run {
@@ -157,12 +163,40 @@ impl Run {
         let its = Rc::clone(&server_part);
         let server_names = names.clone();
         Server::new(Instant::ZERO, ServerConfig::new(SERVER_KEY, APP, [0; 32]))?;
-        let server = world.host(world.internet(), scenario.server, move |now, _, seed| {
-            let config = ServerConfig { suites: secure::suites(true), ..ServerConfig::new(SERVER_KEY, APP, seed) };
+        let (doors, techniques, probes) = (scenario.doors, scenario.techniques, scenario.probes);
+        let make = move |now: Instant, addr: SocketAddr, second: Option<Ipv4Addr>, seed: [u8; 32]| {
+            let mut config = ServerConfig { suites: secure::suites(true), ..ServerConfig::new(SERVER_KEY, APP, seed) };
+            config.techniques.prediction = matches!(techniques, Tried::Predict | Tried::All);
+            config.techniques.birthday = matches!(techniques, Tried::Birthday | Tried::All);
+            config.limits.search.probes = probes;
+            let other = |port| second.map(|ip| SocketAddr::new(ip.into(), port));
+            config.doors = Doors {
+                second_port: (doors != ServerDoors::None).then(|| SocketAddr::new(addr.ip(), DOOR_PORT)),
+                second_address: other(MAIN_PORT),
+                second_address_port: other(DOOR_PORT),
+            };
             let server = Server::new(now, config).expect("the same configuration was just accepted");
             let part = its.take().expect("whoever starts it has put one there");
             SimServer::new(server_names.clone(), server, part)
-        });
+        };
+        let internet = world.internet();
+        let server = match doors {
+            ServerDoors::None | ServerDoors::Port => {
+                world.host(internet, scenario.server, move |now, addr, seed| make(now, addr, None, seed))
+            }
+            ServerDoors::Address => {
+                let make = move |now, addr, second, seed| make(now, addr, Some(second), seed);
+                world.host_with_two_addresses(internet, scenario.server, make)
+            }
+        };
+        let [port, address, both] = Doors::SOCKETS;
+        if doors != ServerDoors::None {
+            world.bind(server, port, DOOR_PORT, false);
+        }
+        if doors == ServerDoors::Address {
+            world.bind(server, address, MAIN_PORT, true);
+            world.bind(server, both, DOOR_PORT, true);
+        }
         world.set_name(server, scenario.host_name(Host::Server));
         let address = world.addr(server);
         let (mut clients, mut client_parts) = (Vec::new(), Vec::new());

@@ -4,12 +4,12 @@
 //! gets lost on the way.
 
 use super::parse::{
-    ALLOCATION, ANY, CLASSES, CUT_WAYS, DEFAULT_REORDER_BY, ENDS, FILTERING, INTERNET, KINDS, MAPPING, REASONS, SERVER,
-    WAYS,
+    ALLOCATION, ANY, CLASSES, CUT_WAYS, DEFAULT_REORDER_BY, DOORS, ENDS, FILTERING, INTERNET, KINDS, MAPPING, REASONS,
+    SERVER, TECHNIQUES, WAYS,
 };
 use super::{
     Action, BadScenario, ClientIndex, ClockJump, Expect, GroupIndex, Host, LinkOf, NatIndex, Network, PacketFate,
-    Pairs, Scenario, Step, Ways,
+    Pairs, Scenario, ServerDoors, Step, Tried, Ways,
 };
 use crate::{Bursts, Chance, Direction, Link, Mishap, Nat};
 use posse_core::{Class, Duration, Reliability};
@@ -75,8 +75,12 @@ impl Writer<'_> {
             self.nat(&nat.nat);
             self.link(&nat.link);
         }
-        if s.server != Link::default() {
+        let usual = (Link::default(), ServerDoors::default(), Tried::default(), Scenario::PROBES);
+        if (s.server, s.doors, s.techniques, s.probes) != usual {
             self.head("[server]");
+            self.unless(s.doors == ServerDoors::default(), "doors", word(&DOORS, s.doors));
+            self.unless(s.techniques == Tried::default(), "techniques", word(&TECHNIQUES, s.techniques));
+            self.unless(s.probes == Scenario::PROBES, "probes", s.probes);
             self.link(&s.server);
         }
         for client in &s.clients {

@@ -175,7 +175,7 @@ impl World {
         let state = &mut self.hosts[host];
         let packet = self.network.packet_mut(slot);
         let size = packet.bytes.len() + HEADERS;
-        let why = if state.sockets.iter().all(|(_, port)| *port != packet.to.port()) {
+        let why = if state.socket_at(packet.to).is_none() {
             DropReason::NoSocket
         } else if state.held_bytes + size > RECEIVE_BUFFER {
             DropReason::Buffer

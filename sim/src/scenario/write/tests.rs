@@ -1,7 +1,7 @@
 //! What is written reads back as what it was.
 
 use super::*;
-use crate::scenario::{ClientSpec, Expectation, NatSpec, Sending, Target};
+use crate::scenario::{ClientSpec, Expectation, NatSpec, Sending, ServerDoors, Target, Tried};
 use crate::{Allocation, Filtering, Mapping, Way};
 use posse_core::{Channel, RelayReason, SendOptions};
 use proptest::collection::vec;
@@ -240,6 +240,9 @@ prop_compose! {
         (title, seed, duration) in (any::<String>(), any::<u64>(), positive()),
         (nats, clients) in hosts(),
         server in links(),
+        doors in select(vec![ServerDoors::None, ServerDoors::Port, ServerDoors::Address]),
+        probes in any::<u16>(),
+        techniques in select(vec![Tried::Plain, Tried::Predict, Tried::Birthday, Tried::All]),
         created in [creation(0), creation(1)],
         others in vec(steps(actions()), 0..8),
         packets in vec(packets(), 0..8),
@@ -251,6 +254,9 @@ prop_compose! {
             duration,
             nats,
             server,
+            doors,
+            techniques,
+            probes,
             clients,
             groups: vec!["room".to_owned(), "other-room".to_owned()],
             steps: created.into_iter().chain(others).collect(),
