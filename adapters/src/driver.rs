@@ -9,6 +9,7 @@
 //! What the machine asks for and this driver has not (streams, port mappings) is answered with the input that says so.
 //! The driver's memory is allocated at the start; a packet allocates nothing.
 
+use crate::recording::Recording;
 use crate::socket::{self, BindError, Sent, Udp};
 use posse_core::{
     Ecn, Input, Instant, Machine, Outbox, Request, SendFailure, SocketId, SocketInput, StreamEnd, StreamInput,
@@ -84,11 +85,16 @@ impl<M: Machine> Driver<M> {
     /// Binds `addr` and drives `machine` from now on. The machine's time begins here: construct it at
     /// [`Instant::ZERO`].
     pub fn bind(addr: SocketAddr, machine: M) -> Result<Self, BindError> {
+        Self::begin(addr, machine, Recording::default())
+    }
+
+    /// The same, and what is sent is told to the recording that `machine` is tapped for.
+    pub(crate) fn begin(addr: SocketAddr, machine: M, recording: Recording) -> Result<Self, BindError> {
         let main = Udp::bind(SocketId::MAIN, addr)?;
         let (local, max_segments) = (main.local, main.max_segments());
         let mut driver = Self {
             machine,
-            io: Io::new(main),
+            io: Io::new(main, recording),
             buffers: vec![0; RECEIVE_BUFFER * RECEIVE_BATCH],
             addresses: Vec::new(),
             addresses_due: Instant::ZERO,
@@ -196,6 +202,12 @@ impl<M: Machine> Driver<M> {
         &mut self.machine
     }
 
+    /// Why the recording ended early, once.
+    #[cfg(feature = "recorder")]
+    pub(crate) fn recording_error(&self) -> Option<io::Error> {
+        self.io.recording.take_error()
+    }
+
     /// What was done so far.
     pub fn stats(&self) -> DriverStats {
         self.io.stats
@@ -297,11 +309,12 @@ struct Io {
     out: Outbox,
     failures: Vec<(SocketId, SocketAddr, usize, SendFailure)>,
     patience: Duration,
+    recording: Recording,
     stats: DriverStats,
 }
 
 impl Io {
-    fn new(main: Udp) -> Self {
+    fn new(main: Udp, recording: Recording) -> Self {
         let mut out = Outbox::with_capacity(OUTBOX_BYTES, OUTBOX_SENDS);
         out.set_max_segments(main.max_segments());
         Self {
@@ -311,6 +324,7 @@ impl Io {
             out,
             failures: Vec::with_capacity(OUTBOX_SENDS),
             patience: SEND_PATIENCE,
+            recording,
             stats: DriverStats::default(),
         }
     }
@@ -336,6 +350,7 @@ impl Io {
             return;
         }
         for (transmit, bytes) in self.out.sends() {
+            self.recording.sent(transmit, bytes);
             let Via::Datagram { socket: id, to, .. } = transmit.via else { continue };
             let Some(socket) = self.sockets.iter().find(|s| s.id == id) else { continue };
             match send(socket, transmit, bytes, &mut self.patience) {
@@ -353,6 +368,7 @@ impl Io {
             }
         }
         self.out.clear();
+        self.recording.all_sent();
         // What the machine answers to a failure stays in the outbox until the next flush, so that failures cannot breed
         // failures without end.
         for (socket, to, size, why) in self.failures.drain(..) {
@@ -360,6 +376,15 @@ impl Io {
                 self.out.set_max_segments(1);
             }
             machine.handle(now, Input::SendFailed { socket, to, size, why }, &mut self.out);
+        }
+    }
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        // What is left was sent as far as the machine knows.
+        for (transmit, bytes) in self.out.sends() {
+            self.recording.sent(transmit, bytes);
         }
     }
 }

@@ -15,6 +15,8 @@ pub mod asynchronous;
 #[cfg(feature = "std")]
 mod driver;
 #[cfg(feature = "std")]
+mod recording;
+#[cfg(feature = "std")]
 pub mod rooms;
 #[cfg(feature = "std")]
 mod seed;
@@ -27,6 +29,8 @@ mod std_server;
 
 #[cfg(feature = "std")]
 pub use driver::{Driver, DriverStats, UpdateError};
+#[cfg(feature = "std")]
+pub use recording::RecordError;
 #[cfg(feature = "std")]
 pub use seed::{SeedError, os_seed};
 #[cfg(feature = "std")]

@@ -1,6 +1,7 @@
 //! A client in a game's own loop.
 
 use crate::driver::{Driver, DriverStats, UpdateError};
+use crate::recording::{RecordError, Recording};
 use crate::seed::{SeedError, aes_hardware, os_seed};
 use crate::socket::BindError;
 use posse_core::client::{Client as Machine, Memory, PeerView, SendError, Sent};
@@ -30,6 +31,10 @@ pub struct ClientOptions {
     pub timers: Timers,
     /// How it shares the network.
     pub congestion: Congestion,
+    /// A file, not there yet, that the session is recorded in: every key and message of it, hence a secret.
+    /// `cargo sim replay FILE` has it happen again.
+    #[cfg(feature = "recorder")]
+    pub record: Option<std::path::PathBuf>,
 }
 
 impl ClientOptions {
@@ -45,6 +50,8 @@ impl ClientOptions {
             limits: Limits::default(),
             timers: Timers::default(),
             congestion: Congestion::default(),
+            #[cfg(feature = "recorder")]
+            record: None,
         }
     }
 
@@ -70,8 +77,15 @@ impl ClientOptions {
         config.limits = self.limits;
         config.timers = self.timers;
         config.congestion = self.congestion;
-        let machine = Machine::new(Instant::ZERO, config)?;
-        Ok(Driver::bind(self.bind, machine)?)
+        #[cfg(feature = "recorder")]
+        let wish = self.record.map(|file| (file, posse_record::Construction::Client(Box::new(config.clone()))));
+        #[cfg_attr(not(feature = "recorder"), expect(unused_mut, reason = "nothing taps it"))]
+        let mut machine = Machine::new(Instant::ZERO, config)?;
+        #[cfg(feature = "recorder")]
+        let recording = Recording::begin(&mut machine, wish)?;
+        #[cfg(not(feature = "recorder"))]
+        let recording = Recording::default();
+        Ok(Driver::begin(self.bind, machine, recording)?)
     }
 }
 
@@ -89,6 +103,9 @@ pub enum ConnectError {
     /// No random bytes, no keys.
     #[error(transparent)]
     Seed(#[from] SeedError),
+    /// The session was to be recorded, and cannot be.
+    #[error(transparent)]
+    Record(#[from] RecordError),
 }
 
 /// A client over a real socket. It logs out when dropped.
@@ -186,6 +203,12 @@ impl Client {
     /// What messages take in memory, and the most they may.
     pub fn memory(&self) -> Memory {
         self.driver.machine().memory()
+    }
+
+    /// Why the recording ended early, if it did; told once.
+    #[cfg(feature = "recorder")]
+    pub fn recording_error(&self) -> Option<std::io::Error> {
+        self.driver.recording_error()
     }
 
     /// Where the socket is bound.

@@ -1,6 +1,7 @@
 //! A server in a program's own loop.
 
 use crate::driver::{Driver, DriverStats, UpdateError};
+use crate::recording::{RecordError, Recording};
 use crate::seed::{SeedError, aes_hardware, os_seed};
 use crate::socket::BindError;
 use posse_core::client::{Memory, SendError, Sent};
@@ -28,12 +29,24 @@ pub struct ServerOptions {
     pub timers: Timers,
     /// How it shares the network.
     pub congestion: Congestion,
+    /// A file, not there yet, that the session is recorded in: every key and message of it, hence a secret.
+    /// `cargo sim replay FILE` has it happen again.
+    #[cfg(feature = "recorder")]
+    pub record: Option<std::path::PathBuf>,
 }
 
 impl ServerOptions {
     /// A server with this secret key and everything else by default.
     pub fn new(key: [u8; 32], app: u64) -> Self {
-        Self { key, app, limits: Limits::default(), timers: Timers::default(), congestion: Congestion::default() }
+        Self {
+            key,
+            app,
+            limits: Limits::default(),
+            timers: Timers::default(),
+            congestion: Congestion::default(),
+            #[cfg(feature = "recorder")]
+            record: None,
+        }
     }
 }
 
@@ -45,8 +58,15 @@ impl ServerOptions {
         config.limits = self.limits;
         config.timers = self.timers;
         config.congestion = self.congestion;
-        let machine = Machine::new(Instant::ZERO, config)?;
-        Ok(Driver::bind(addr, machine)?)
+        #[cfg(feature = "recorder")]
+        let wish = self.record.map(|file| (file, posse_record::Construction::Server(Box::new(config.clone()))));
+        #[cfg_attr(not(feature = "recorder"), expect(unused_mut, reason = "nothing taps it"))]
+        let mut machine = Machine::new(Instant::ZERO, config)?;
+        #[cfg(feature = "recorder")]
+        let recording = Recording::begin(&mut machine, wish)?;
+        #[cfg(not(feature = "recorder"))]
+        let recording = Recording::default();
+        Ok(Driver::begin(addr, machine, recording)?)
     }
 }
 
@@ -63,6 +83,9 @@ pub enum ServeError {
     /// No random bytes, no keys.
     #[error(transparent)]
     Seed(#[from] SeedError),
+    /// The session was to be recorded, and cannot be.
+    #[error(transparent)]
+    Record(#[from] RecordError),
 }
 
 /// A server over a real socket.
@@ -205,6 +228,12 @@ impl Server {
     /// How much it holds.
     pub fn size(&self) -> ServerSize {
         self.driver.machine().size()
+    }
+
+    /// Why the recording ended early, if it did; told once.
+    #[cfg(feature = "recorder")]
+    pub fn recording_error(&self) -> Option<std::io::Error> {
+        self.driver.recording_error()
     }
 
     /// Where the socket is bound.

@@ -205,3 +205,29 @@ fn a_server_keeps_its_key_in_a_file_of_its_own() {
     assert!(why.contains("not a key file") && code == Some(1), "{why}");
     std::fs::remove_file(&file).unwrap();
 }
+
+#[test]
+fn what_was_recorded_replays_to_the_same_digest() {
+    let folder = std::env::temp_dir().join(format!("posse-program-test-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir(&folder).unwrap();
+    let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let server = Server::new(&["--record", &file("server")]);
+    let start = |name: &str| {
+        let how = ["--every", "5", "--size", "3000", "--for", "1", "--json", "--record", &file(name)];
+        server.join(name, &how).spawn().unwrap()
+    };
+    for client in ["ann", "ben"].map(start) {
+        assert_eq!(client.wait_with_output().unwrap().status.code(), Some(0));
+    }
+    let (why, code) = failure(server.join("cid", &["--record", &file("ann")]));
+    assert!(why.contains("cannot create the recording") && code == Some(1), "{why}");
+    assert_eq!(server.stop().0, Some(0));
+    for (name, role) in [("server", "server"), ("ann", "client"), ("ben", "client")] {
+        let replayed = posse_record::Replayed::of(file(name).as_ref()).unwrap();
+        assert!(replayed.is_same() && !replayed.cut_short, "{replayed:?}");
+        assert_eq!(replayed.role, role);
+        assert!(replayed.datagrams > if role == "server" { 20 } else { 200 }, "{replayed:?}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}

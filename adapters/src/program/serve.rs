@@ -29,6 +29,9 @@ pub(crate) struct Options {
     /// Most members of one room.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(2..=256))]
     room_size: u16,
+    /// Record what happens in a new file: `cargo sim replay FILE` has it happen again. It holds all keys.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Print one JSON object a line.
     #[arg(long)]
     json: bool,
@@ -59,7 +62,9 @@ fn serve(options: &Options) -> Result<(), String> {
         }
         None => os_seed().map_err(|e| e.to_string())?,
     };
-    let mut server = Server::bind(options.listen, ServerOptions::new(key, rooms::APP)).map_err(|e| e.to_string())?;
+    let mut config = ServerOptions::new(key, rooms::APP);
+    config.record.clone_from(&options.record);
+    let mut server = Server::bind(options.listen, config).map_err(|e| e.to_string())?;
     let mut report = Report { json: options.json, start: Instant::now() };
     report.began(&server, options.key.is_some());
 
@@ -77,6 +82,9 @@ fn serve(options: &Options) -> Result<(), String> {
     while Instant::now() < until && !server.is_quiet() {
         turn(&mut server, &mut rooms, &mut payload, &mut report)?;
         server.wait(until.saturating_duration_since(Instant::now()));
+    }
+    if let Some(why) = server.recording_error() {
+        complain("serve", &format!("the recording is not complete: {why}"));
     }
     report.ended();
     Ok(())

@@ -1,7 +1,7 @@
 //! What fails: made smaller, seen again.
 
 use super::progress::{Clock, Progress};
-use super::{Failure, json, text, traced};
+use super::{Failure, json, recording, text, traced};
 use posse_sim::Observer;
 use posse_sim::scenario::Scenario;
 use posse_sim::scenario::run::{Outcome, Run};
@@ -36,7 +36,7 @@ pub(super) struct Case {
 /// What is to be run again.
 #[derive(clap::Args)]
 pub(super) struct What {
-    /// A scenario file, the folder of a trace, or a seed of the swarm
+    /// A scenario file, the folder of a trace, or a seed of the swarm; to replay also what `posse --record` saved
     #[arg(value_name = "FILE|FOLDER|SEED")]
     what: String,
     /// Strike a message that arrived from the books, as `swarm --canary` does
@@ -183,6 +183,10 @@ pub(super) struct Replay {
 impl Replay {
     /// Whether it holds.
     pub(super) fn run(&self, out: &mut impl Write) -> Result<bool, Failure> {
+        let file = Path::new(&self.what.what);
+        if posse_record::is_recording(file) {
+            return recording::replay(file, self.json, out);
+        }
         let case = self.what.case()?;
         let log = self.trace.log();
         let (verdict, outcome, topology) = case.run(log.clone())?;

@@ -4,6 +4,7 @@ mod failing;
 mod json;
 mod matrix;
 mod progress;
+mod recording;
 mod swarm;
 mod text;
 mod traced;
@@ -81,7 +82,7 @@ enum Command {
     Transport(transport::Plan),
     /// Run scenarios drawn at random, with faults and then without; exit 1 at the first that does not hold
     Swarm(swarm::Plan),
-    /// Run a scenario, a trace's or a seed's, and judge it as the swarm does; exit 0 if it holds, 1 if not, 2 if it is bad
+    /// Run a scenario, a trace's or a seed's, and judge it as the swarm does; or a real session that was recorded, and compare it; exit 0 if it holds, 1 if not, 2 if it is bad
     Replay(failing::Replay),
     /// Make a scenario or a seed that fails as small as it still fails in the same way; exit 1, or 0 if it holds
     Shrink(failing::Shrink),

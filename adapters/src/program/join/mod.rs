@@ -17,6 +17,7 @@ use posse::{Channel, Client, ClientOptions, LoginFailure, Message, PeerId, SendE
 use report::{Report, Who};
 use std::io::{BufRead, Read};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
@@ -69,6 +70,9 @@ pub(crate) struct Options {
     /// Which ways traffic with peers may go.
     #[arg(long, value_enum, default_value_t = Policy::Auto)]
     policy: Policy,
+    /// Record the session in a new file: `cargo sim replay FILE` has it happen again. It holds all keys and messages.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Print one JSON object a line.
     #[arg(long)]
     json: bool,
@@ -165,7 +169,8 @@ impl<'a> Session<'a> {
     fn begin(options: &'a Options, room: Room, start: Instant, report: Report) -> Result<Self, String> {
         let stop = Stop::install().map_err(|e| format!("cannot heed signals: {e}"))?;
         let server = resolve(&options.server)?;
-        let config = ClientOptions::new(server, options.server_key, rooms::APP).token(room.token());
+        let mut config = ClientOptions::new(server, options.server_key, rooms::APP).token(room.token());
+        config.record.clone_from(&options.record);
         Ok(Self {
             options,
             server,
@@ -206,6 +211,9 @@ impl<'a> Session<'a> {
         while Instant::now() < until && !self.client.is_quiet() && self.client.update().is_ok() {
             while self.client.next_event(&mut payload).is_some() {}
             self.client.wait(until.saturating_duration_since(Instant::now()));
+        }
+        if let Some(why) = self.client.recording_error() {
+            complain("join", &format!("the recording is not complete: {why}"));
         }
         outcome.map(|()| self.accounts.all().all(|(_, account)| account.is_clean()))
     }

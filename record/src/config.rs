@@ -1,0 +1,157 @@
+//! How the recorded machine was made.
+
+use crate::code::{Get, Put, Unknown};
+use posse_core::secure::{Crypto, suites};
+use posse_core::{Algorithm, ClientConfig, Congestion, Limits, ServerConfig, Timers};
+use std::sync::Arc;
+
+/// What a machine was told at construction: enough to make it again.
+pub enum Construction {
+    /// A client.
+    Client(Box<ClientConfig>),
+    /// A server.
+    Server(Box<ServerConfig>),
+}
+
+impl Construction {
+    /// Writes it. `Err` for what this version of the format cannot hold.
+    pub(crate) fn put(&self, put: &mut Put<'_>) -> Result<(), Unknown> {
+        match self {
+            Self::Client(config) => {
+                put.u8(0);
+                put.addr(config.server);
+                put.bytes(&config.server_key);
+                put.u64(config.app);
+                put.bytes(&config.token);
+                put.bytes(&config.seed);
+                put_suites(put, &config.suites);
+                put_rest(put, &config.limits, &config.timers, &config.congestion)
+            }
+            Self::Server(config) => {
+                put.u8(1);
+                put.bytes(&config.key);
+                put.u64(config.app);
+                put.bytes(&config.seed);
+                put_suites(put, &config.suites);
+                put_rest(put, &config.limits, &config.timers, &config.congestion)
+            }
+        }
+    }
+
+    pub(crate) fn get(get: &mut Get<'_>) -> Option<Self> {
+        Some(match get.u8()? {
+            0 => {
+                let (server, key) = (get.addr()?, get.bytes()?.try_into().ok()?);
+                let (app, token, seed) = (get.u64()?, get.bytes()?.to_vec(), get.bytes()?.try_into().ok()?);
+                let mut config = ClientConfig::new(server, key, app, seed);
+                config.token = token;
+                config.suites = get_suites(get)?;
+                (config.limits, config.timers, config.congestion) = get_rest(get)?;
+                Self::Client(Box::new(config))
+            }
+            1 => {
+                let (key, app, seed) = (get.bytes()?.try_into().ok()?, get.u64()?, get.bytes()?.try_into().ok()?);
+                let mut config = ServerConfig::new(key, app, seed);
+                config.suites = get_suites(get)?;
+                (config.limits, config.timers, config.congestion) = get_rest(get)?;
+                Self::Server(Box::new(config))
+            }
+            _ => return None,
+        })
+    }
+}
+
+fn put_suites(put: &mut Put<'_>, suites: &[Arc<dyn Crypto>]) {
+    put.bytes(&suites.iter().map(|suite| suite.id()).collect::<Vec<_>>());
+}
+
+/// Those of the core: who brings suites of their own cannot be replayed here.
+fn get_suites(get: &mut Get<'_>) -> Option<Vec<Arc<dyn Crypto>>> {
+    let known = suites(true);
+    get.bytes()?.iter().map(|id| known.iter().find(|suite| suite.id() == *id).cloned()).collect()
+}
+
+fn put_rest(put: &mut Put<'_>, limits: &Limits, timers: &Timers, congestion: &Congestion) -> Result<(), Unknown> {
+    for limit in sizes(limits) {
+        put.size(limit);
+    }
+    for timer in times(timers) {
+        put.duration(timer);
+    }
+    match congestion.algorithm {
+        Algorithm::Cubic => put.u8(0),
+        Algorithm::LossTolerant => put.u8(1),
+        Algorithm::FixedRate(rate) => {
+            put.u8(2);
+            put.u64(rate);
+        }
+        _ => return Err(Unknown),
+    }
+    put.option(congestion.delay_guard, Put::duration);
+    put.u8(congestion.hystart.into());
+    put.u8(congestion.ecn.into());
+    put.bytes(shown(limits, timers, congestion).as_bytes());
+    Ok(())
+}
+
+fn get_rest(get: &mut Get<'_>) -> Option<(Limits, Timers, Congestion)> {
+    let (mut limits, mut timers) = (Limits::default(), Timers::default());
+    for limit in [
+        &mut limits.max_message,
+        &mut limits.send_buffer,
+        &mut limits.receive_buffer,
+        &mut limits.max_clients,
+        &mut limits.max_groups,
+        &mut limits.max_members,
+        &mut limits.max_handshakes,
+    ] {
+        *limit = get.size()?;
+    }
+    for timer in [
+        &mut timers.handshake,
+        &mut timers.decision,
+        &mut timers.server_keepalive,
+        &mut timers.direct_keepalive,
+        &mut timers.session_idle,
+        &mut timers.join,
+    ] {
+        *timer = get.duration()?;
+    }
+    let algorithm = match get.u8()? {
+        0 => Algorithm::Cubic,
+        1 => Algorithm::LossTolerant,
+        2 => Algorithm::FixedRate(get.u64()?),
+        _ => return None,
+    };
+    let delay_guard = get.option(Get::duration)?;
+    let congestion = Congestion { algorithm, delay_guard, hystart: get.bool()?, ecn: get.bool()? };
+    // A field that this format does not hold, and that was not at its default, shows here.
+    (get.bytes()? == shown(&limits, &timers, &congestion).as_bytes()).then_some((limits, timers, congestion))
+}
+
+fn sizes(limits: &Limits) -> [usize; 7] {
+    [
+        limits.max_message,
+        limits.send_buffer,
+        limits.receive_buffer,
+        limits.max_clients,
+        limits.max_groups,
+        limits.max_members,
+        limits.max_handshakes,
+    ]
+}
+
+fn times(timers: &Timers) -> [posse_core::Duration; 6] {
+    [
+        timers.handshake,
+        timers.decision,
+        timers.server_keepalive,
+        timers.direct_keepalive,
+        timers.session_idle,
+        timers.join,
+    ]
+}
+
+fn shown(limits: &Limits, timers: &Timers, congestion: &Congestion) -> String {
+    format!("{limits:?} {timers:?} {congestion:?}")
+}
