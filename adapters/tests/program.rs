@@ -19,6 +19,7 @@ struct Server {
     lines: BufReader<std::process::ChildStdout>,
     address: String,
     key: String,
+    metrics: Option<String>,
 }
 
 impl Server {
@@ -31,7 +32,8 @@ impl Server {
         let first: Value = serde_json::from_str(&first).unwrap();
         assert_eq!((&first["v"], &first["type"]), (&1.into(), &"serving".into()));
         let text = |field: &str| first[field].as_str().unwrap().to_owned();
-        Self { child, lines, address: text("address"), key: text("public_key") }
+        let metrics = first["metrics"].as_str().map(str::to_owned);
+        Self { child, lines, address: text("address"), key: text("public_key"), metrics }
     }
 
     fn join(&self, name: &str, more: &[&str]) -> Command {
@@ -230,4 +232,41 @@ fn what_was_recorded_replays_to_the_same_digest() {
         assert!(replayed.datagrams > if role == "server" { 20 } else { 200 }, "{replayed:?}");
     }
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+fn get(address: &str, request: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_server_tells_how_it_fares() {
+    let server = Server::new(&["--metrics", "127.0.0.1:0"]);
+    let address = server.metrics.clone().unwrap();
+    let clients =
+        ["ann", "ben"].map(|name| server.join(name, &["--every", "20", "--for", "2", "--json"]).spawn().unwrap());
+    let end = Instant::now() + Duration::from_secs(20);
+    let told = loop {
+        let told = get(&address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(told.starts_with("HTTP/1.1 200 OK\r\n") && Instant::now() < end, "{told}");
+        if told.contains("posse_path_changes_total{path=\"direct\"} 1") {
+            break told;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    for line in ["posse_clients 2", "posse_rooms 1", "posse_pairs 1", "posse_joins_total 2", "# EOF"] {
+        assert!(told.lines().any(|l| l == line), "{line} in {told}");
+    }
+    assert!(told.contains("posse_dropped_datagrams_total{reason=\"relay_full\"} 0"), "{told}");
+    assert!(get(&address, "GET /health HTTP/1.1\r\n\r\n").ends_with("\r\n\r\nok\n"));
+    assert!(get(&address, "GET /other HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
+    assert!(get(&address, "POST /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 400"));
+    let (why, code) = failure(posse(&["serve", "--listen", "127.0.0.1:0", "--metrics", &address]));
+    assert!(why.contains("cannot answer on TCP") && code == Some(1), "{why}");
+    for client in clients {
+        assert_eq!(client.wait_with_output().unwrap().status.code(), Some(0));
+    }
 }

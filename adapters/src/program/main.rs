@@ -2,6 +2,7 @@
 mod demo;
 mod join;
 mod key;
+mod metrics;
 mod output;
 mod serve;
 mod stop;

@@ -1,6 +1,7 @@
 //! `posse serve`: the stock server.
 
 use crate::key::{self, hex};
+use crate::metrics::{Events, Metrics, Snapshot};
 use crate::output::{complain, ms, say, say_json, tame};
 use crate::stop::Stop;
 use posse::rooms::{self, Change, RoomLimits, Rooms};
@@ -29,6 +30,9 @@ pub(crate) struct Options {
     /// Most members of one room.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(2..=256))]
     room_size: u16,
+    /// Answer /metrics (for Prometheus) and /health by HTTP here.
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Option<SocketAddr>,
     /// Record what happens in a new file: `cargo sim replay FILE` has it happen again. It holds all keys.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -65,13 +69,19 @@ fn serve(options: &Options) -> Result<(), String> {
     let mut config = ServerOptions::new(key, rooms::APP);
     config.record.clone_from(&options.record);
     let mut server = Server::bind(options.listen, config).map_err(|e| e.to_string())?;
-    let mut report = Report { json: options.json, start: Instant::now() };
-    report.began(&server, options.key.is_some());
+    let metrics =
+        options.metrics.map(|addr| Metrics::serve(addr).map_err(|e| format!("cannot answer on TCP {addr}: {e}")));
+    let (metrics, answers_on) = metrics.transpose()?.unzip();
+    let mut report = Report { json: options.json, start: Instant::now(), events: Events::default() };
+    report.began(&server, options.key.is_some(), answers_on);
 
     let mut rooms = Rooms::new(RoomLimits { members: options.room_size, ..RoomLimits::default() });
     let mut payload = Vec::new();
     while !stop.asked() {
         turn(&mut server, &mut rooms, &mut payload, &mut report)?;
+        if let Some(metrics) = &metrics {
+            metrics.leave(report.snapshot(&server, &rooms));
+        }
         server.wait(LONGEST_WAIT);
     }
     rooms.stop();
@@ -93,6 +103,7 @@ fn serve(options: &Options) -> Result<(), String> {
 fn turn(server: &mut Server, rooms: &mut Rooms, payload: &mut Vec<u8>, report: &mut Report) -> Result<(), String> {
     server.update().map_err(|e| e.to_string())?;
     while let Some(event) = server.next_event(payload) {
+        report.events.take(&event);
         if let Some(change) = rooms.handle(&event, server) {
             report.changed(&change);
         }
@@ -104,24 +115,48 @@ fn turn(server: &mut Server, rooms: &mut Rooms, payload: &mut Vec<u8>, report: &
 struct Report {
     json: bool,
     start: Instant,
+    events: Events,
 }
 
 impl Report {
-    fn began(&self, server: &Server, kept: bool) {
+    fn snapshot(&self, server: &Server, rooms: &Rooms) -> Snapshot {
+        Snapshot {
+            size: server.size(),
+            counters: server.counters(),
+            driver: server.stats(),
+            rooms: rooms.rooms(),
+            events: self.events,
+        }
+    }
+
+    fn began(&self, server: &Server, kept: bool, metrics: Option<SocketAddr>) {
         let (addr, key) = (server.local_addr(), hex(&server.public_key()));
         if self.json {
-            return say_json("serving", json!({ "address": addr.to_string(), "public_key": key, "at_ms": 0.0 }));
+            return say_json(
+                "serving",
+                json!({
+                    "address": addr.to_string(), "public_key": key, "metrics": metrics.map(|addr| addr.to_string()), "at_ms": 0.0,
+                }),
+            );
         }
         say(&format!("serving on {addr}"));
         say(&format!("public key {key}"));
         if !kept {
             say("(for this start only; --key FILE keeps it)");
         }
+        if let Some(addr) = metrics {
+            say(&format!("metrics on http://{addr}/metrics"));
+        }
         let at = if addr.ip().is_unspecified() { format!("THIS-HOST:{}", addr.port()) } else { addr.to_string() };
         say(&format!("join with: posse join --server {at} --server-key {key} --room lobby --name YOU --chat"));
     }
 
-    fn changed(&self, change: &Change) {
+    fn changed(&mut self, change: &Change) {
+        match change {
+            Change::Entered { .. } => self.events.entered(),
+            Change::Refused { .. } | Change::Failed { .. } => self.events.refused(),
+            _ => {}
+        }
         let at_ms = ms(self.start.elapsed());
         let member = |client: &PeerId, name: &str, room: &str, members: usize| json!({ "peer": name, "id": client.raw(), "room": room, "members": members, "at_ms": at_ms });
         match change {
