@@ -190,6 +190,11 @@ impl Weights {
         if all.bursts > 0 {
             all = Self { client_restarts: 0, server_restarts: 0, ..all };
         }
+        // One such fault leaves a login its time; several in a row may not, and then an application would log in again.
+        if all.client_restarts > 0 {
+            let cuts = all.cuts.min(1);
+            all = Self { cuts, pauses: all.pauses.min(1 - cuts), ..all };
+        }
         all
     }
 
