@@ -104,6 +104,16 @@ impl<M: Machine> Driver<M> {
         Ok(driver)
     }
 
+    /// Binds one more socket, which the machine calls `id`, for as long as the driver lives.
+    pub(crate) fn bind_more(&mut self, id: SocketId, addr: SocketAddr) -> Result<(), BindError> {
+        let socket = Udp::bind(id, addr)?;
+        let opened = SocketInput::Opened { local: socket.local, max_segments: socket.max_segments() };
+        self.io.sockets.push(socket);
+        self.io.changes += 1;
+        self.input(Input::Socket(id, opened));
+        Ok(())
+    }
+
     /// Catches up with the network and the clock, within bounds and without waiting.
     pub fn update(&mut self) -> Result<(), UpdateError> {
         let mut index = 0;

@@ -5,10 +5,10 @@ use crate::recording::{RecordError, Recording};
 use crate::seed::{SeedError, aes_hardware, os_seed};
 use crate::socket::BindError;
 use posse_core::client::{Memory, SendError, Sent};
-use posse_core::config::{ConfigError, Congestion, Limits, ServerConfig, Timers};
+use posse_core::config::{ConfigError, Congestion, Doors, Limits, ServerConfig, Techniques, Timers};
 use posse_core::secure::suites;
 use posse_core::server::{
-    AcceptError, CreateGroupError, DestroyError, GroupOptions, JoinError, LeaveError, Server as Machine,
+    AcceptError, CreateGroupError, DestroyError, GroupOptions, JoinError, LeaveError, NatBehaviour, Server as Machine,
     ServerCounters, ServerSize, UnknownClient,
 };
 use posse_core::{Channel, GroupId, Instant, LoginId, Machine as _, Path, PeerId, SendOptions, ServerEvent};
@@ -33,6 +33,12 @@ pub struct ServerOptions {
     /// `cargo sim replay FILE` has it happen again.
     #[cfg(feature = "recorder")]
     pub record: Option<std::path::PathBuf>,
+    /// Other addresses of this server, by which it learns how clients' NATs behave; they are bound, too. The second port is
+    /// bound at the address that the server is bound to. A second address needs the server to be bound to one address, not
+    /// to all. With none, only plain hole punching is done.
+    pub doors: Doors,
+    /// What clients try where plain hole punching leads nowhere.
+    pub techniques: Techniques,
 }
 
 impl ServerOptions {
@@ -46,6 +52,8 @@ impl ServerOptions {
             congestion: Congestion::default(),
             #[cfg(feature = "recorder")]
             record: None,
+            doors: Doors::default(),
+            techniques: Techniques::default(),
         }
     }
 }
@@ -58,6 +66,8 @@ impl ServerOptions {
         config.limits = self.limits;
         config.timers = self.timers;
         config.congestion = self.congestion;
+        config.doors = self.doors;
+        config.techniques = self.techniques;
         #[cfg(feature = "recorder")]
         let wish = self.record.map(|file| (file, posse_record::Construction::Server(Box::new(config.clone()))));
         #[cfg_attr(not(feature = "recorder"), expect(unused_mut, reason = "nothing taps it"))]
@@ -66,7 +76,12 @@ impl ServerOptions {
         let recording = Recording::begin(&mut machine, wish)?;
         #[cfg(not(feature = "recorder"))]
         let recording = Recording::default();
-        Ok(Driver::begin(addr, machine, recording)?)
+        let mut driver = Driver::begin(addr, machine, recording)?;
+        for (id, door) in self.doors.iter() {
+            let second_port = self.doors.second_port == Some(door);
+            driver.bind_more(id, if second_port { SocketAddr::new(addr.ip(), door.port()) } else { door })?;
+        }
+        Ok(driver)
     }
 }
 
@@ -100,6 +115,11 @@ impl Server {
     /// Binds `addr` and serves.
     pub fn bind(addr: SocketAddr, options: ServerOptions) -> Result<Self, ServeError> {
         Ok(Self { driver: options.driver(addr)? })
+    }
+
+    /// How the NAT in front of a client behaves, as far as [`ServerOptions::doors`] could tell.
+    pub fn nat(&self, client: PeerId) -> Option<NatBehaviour> {
+        self.driver.machine().nat(self.driver.now(), client)
     }
 
     /// The key that clients are to be given.

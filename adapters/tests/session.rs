@@ -35,3 +35,43 @@ fn an_idle_session_sleeps() {
     }
     assert!(turns <= 10, "{turns} turns in half a second");
 }
+
+/// A port that was free a moment ago.
+fn free_port(ip: [u8; 4]) -> u16 {
+    std::net::UdpSocket::bind((std::net::Ipv4Addr::from(ip), 0)).unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn a_server_with_another_port_and_another_address_learns_that_nothing_stands_before_a_client() {
+    // The whole of 127.0.0.0/8 is this host on Linux; elsewhere only 127.0.0.1 is there unless somebody says so.
+    let second = [127, 0, 0, 2];
+    if std::net::UdpSocket::bind((std::net::Ipv4Addr::from(second), 0)).is_err() {
+        return;
+    }
+    let mut options = ServerOptions::new([9; 32], 7);
+    options.doors.second_port = Some(([127, 0, 0, 1], free_port([127, 0, 0, 1])).into());
+    options.doors.second_address = Some((second, free_port(second)).into());
+    let mut server = Server::bind(([127, 0, 0, 1], 0).into(), options).unwrap();
+    let options = ClientOptions::new(server.local_addr(), server.public_key(), 7);
+    let mut client = Client::connect(options).unwrap();
+    let mut payload = Vec::new();
+    let end = Instant::now() + Duration::from_secs(10);
+    let known = loop {
+        server.update().unwrap();
+        while let Some(event) = server.next_event(&mut payload) {
+            if let ServerEvent::LoginRequested { login, .. } = event {
+                server.accept(login, b"", b"").unwrap();
+            }
+        }
+        server.flush();
+        client.update().unwrap();
+        while client.next_event(&mut payload).is_some() {}
+        client.flush();
+        client.wait(Duration::from_millis(5));
+        match client.id().and_then(|id| server.nat(id)) {
+            Some(known) => break known,
+            None => assert!(Instant::now() < end, "it takes a second"),
+        }
+    };
+    assert_eq!((known.mapping, known.strict), (posse::NatMapping::Same, false));
+}

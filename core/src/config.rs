@@ -78,7 +78,7 @@ pub struct ServerConfig {
 /// destination *address* a port of its own looks like one that gives all the same: that is then not known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Doors {
-    /// The main address, with another port.
+    /// The main address, with another port. 0.0.0.0 or [::] is the address that the client has for the server.
     pub second_port: Option<SocketAddr>,
     /// Another address.
     pub second_address: Option<SocketAddr>,

@@ -1,6 +1,7 @@
 //! How the recorded machine was made.
 
 use crate::code::{Get, Put, Unknown};
+use posse_core::config::{Doors, SearchLimits, Techniques};
 use posse_core::secure::{Crypto, suites};
 use posse_core::{Algorithm, ClientConfig, Congestion, Limits, ServerConfig, Timers};
 use std::sync::Arc;
@@ -33,7 +34,16 @@ impl Construction {
                 put.u64(config.app);
                 put.bytes(&config.seed);
                 put_suites(put, &config.suites);
-                put_rest(put, &config.limits, &config.timers, &config.congestion)
+                put_rest(put, &config.limits, &config.timers, &config.congestion)?;
+                let Doors { second_port, second_address, second_address_port } = config.doors;
+                for door in [second_port, second_address, second_address_port] {
+                    put.option(door, Put::addr);
+                }
+                let Techniques { prediction, birthday, probes_an_address } = config.techniques;
+                put.u8(prediction.into());
+                put.u8(birthday.into());
+                put.u64(probes_an_address.into());
+                Ok(())
             }
         }
     }
@@ -54,6 +64,16 @@ impl Construction {
                 let mut config = ServerConfig::new(key, app, seed);
                 config.suites = get_suites(get)?;
                 (config.limits, config.timers, config.congestion) = get_rest(get)?;
+                config.doors = Doors {
+                    second_port: get.option(Get::addr)?,
+                    second_address: get.option(Get::addr)?,
+                    second_address_port: get.option(Get::addr)?,
+                };
+                config.techniques = Techniques {
+                    prediction: get.bool()?,
+                    birthday: get.bool()?,
+                    probes_an_address: get.u64()?.try_into().ok()?,
+                };
                 Self::Server(Box::new(config))
             }
             _ => return None,
@@ -75,6 +95,9 @@ fn put_rest(put: &mut Put<'_>, limits: &Limits, timers: &Timers, congestion: &Co
     for limit in sizes(limits) {
         put.size(limit);
     }
+    put.size(limits.search.sockets);
+    put.u64(limits.search.probes.into());
+    put.u64(limits.search.probes_per_second.into());
     for timer in times(timers) {
         put.duration(timer);
     }
@@ -107,6 +130,11 @@ fn get_rest(get: &mut Get<'_>) -> Option<(Limits, Timers, Congestion)> {
     ] {
         *limit = get.size()?;
     }
+    limits.search = SearchLimits {
+        sockets: get.size()?,
+        probes: get.u64()?.try_into().ok()?,
+        probes_per_second: get.u64()?.try_into().ok()?,
+    };
     for timer in [
         &mut timers.handshake,
         &mut timers.decision,

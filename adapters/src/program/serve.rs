@@ -27,6 +27,9 @@ pub(crate) struct Options {
     /// public one.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// A second UDP port, by which clients' NATs are told apart; open it in the firewall too.
+    #[arg(long, value_name = "PORT")]
+    door_port: Option<u16>,
     /// Most members of one room.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(2..=256))]
     room_size: u16,
@@ -68,6 +71,7 @@ fn serve(options: &Options) -> Result<(), String> {
     };
     let mut config = ServerOptions::new(key, rooms::APP);
     config.record.clone_from(&options.record);
+    config.doors.second_port = options.door_port.map(|port| SocketAddr::new(options.listen.ip(), port));
     let mut server = Server::bind(options.listen, config).map_err(|e| e.to_string())?;
     let metrics =
         options.metrics.map(|addr| Metrics::serve(addr).map_err(|e| format!("cannot answer on TCP {addr}: {e}")));

@@ -18,7 +18,7 @@ use crate::wire::frames::Observe;
 use crate::wire::search::{Outcome, Plan};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 /// Sockets that a measurement takes at the most: three differences of ports tell a sequence from chance.
 const MAX_MEASURED: u8 = 8;
@@ -148,9 +148,12 @@ pub(super) struct Asking {
 }
 
 impl Asking {
-    /// The server named its doors: anew, if it did before.
-    pub(super) fn begin(&mut self, now: Instant, doors: &[SocketAddr]) {
-        let doors = doors.iter().copied().filter(|door| probeable(*door).is_ok());
+    /// The server, which is at `server`, named its doors: anew, if it did before. One that names no address, as it listens at
+    /// all it has, means that one.
+    pub(super) fn begin(&mut self, now: Instant, server: IpAddr, doors: &[SocketAddr]) {
+        let there = |ip: IpAddr| if ip.is_unspecified() { server } else { ip };
+        let doors = doors.iter().map(|door| SocketAddr::new(there(door.ip()), door.port()));
+        let doors = doors.filter(|door| probeable(*door).is_ok());
         *self = Self { doors: doors.collect(), next: 0, at: Some(now + LISTEN), left: DOOR_TIMES };
     }
 

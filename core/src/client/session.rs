@@ -507,7 +507,7 @@ impl Session {
             ToClient::MemberLeft { group, member, epoch, why } => {
                 self.left(around.now, group, member, epoch, why, queue);
             }
-            ToClient::Doors { doors } => self.asking.begin(around.now, doors.as_slice()),
+            ToClient::Doors { doors } => self.asking.begin(around.now, self.leg.server.ip(), doors.as_slice()),
             ToClient::Search { peer, epoch, number, plan } => self.on_order(around.now, peer, epoch, number, plan),
             ToClient::Punch { peer, epoch, candidates } => {
                 let Some(slot) = self.by_id.get(&peer).copied() else { return Ok(()) };

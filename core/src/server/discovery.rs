@@ -32,18 +32,24 @@ const WIDEST_BLOCK: u16 = 2048;
 
 /// When a NAT uses the same port for another destination (RFC 4787 §4.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Mapping {
+#[non_exhaustive]
+pub enum Mapping {
+    /// For every destination; also where there is no NAT.
     Same,
+    /// For every port of one address.
     ByAddress,
+    /// For the very same address and port only ("symmetric").
     ByAddressAndPort,
 }
 
-/// How the NAT in front of a client behaves.
+/// How the NAT in front of a client behaves, seen from the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Behaviour {
-    pub(super) mapping: Mapping,
+#[non_exhaustive]
+pub struct Behaviour {
+    /// When it uses the same port for another destination.
+    pub mapping: Mapping,
     /// Whether it lets in only the very endpoints that were sent to (RFC 4787 §5).
-    pub(super) strict: bool,
+    pub strict: bool,
 }
 
 /// See the module's text.

@@ -42,6 +42,7 @@ use session::{MAX_SESSIONS, Phase, Session, slot_of};
 
 pub use crate::group::server::{CreateGroupError, DestroyError, JoinError, LeaveError};
 pub use admin::{AcceptError, GroupOptions, ServerCommandError, UnknownClient};
+pub use discovery::{Behaviour as NatBehaviour, Mapping as NatMapping};
 
 /// A server. See the module's text and [`Machine`].
 pub struct Server {

@@ -129,6 +129,13 @@ fn roles(ends: [Behaviour; 2]) -> Option<usize> {
 }
 
 impl Server {
+    /// How the NAT in front of a client behaves, as far as [`Doors`](crate::config::Doors) could tell; `None` if they could not,
+    /// or not yet: it takes about a second from when the client was accepted.
+    pub fn nat(&self, now: Instant, client: PeerId) -> Option<Behaviour> {
+        let session = self.client(client)?;
+        session.discovery.behaviour(now, session.addr)
+    }
+
     /// Plain punching has come to nothing so far, one end says.
     pub(super) fn request_search(&mut self, now: Instant, from: PeerId, peer: PeerId, epoch: u64) {
         let techniques = self.config.techniques;

@@ -1,6 +1,7 @@
 //! Arguments, and the commands behind them.
 
 mod failing;
+mod internet;
 mod json;
 mod matrix;
 mod progress;
@@ -69,6 +70,8 @@ enum Command {
     },
     /// Punch between every two of the nine kinds of NAT, beside what an oracle says; exit 1 if they disagree
     Matrix(matrix::Plan),
+    /// Punch between clients drawn from a population of networks; exit 1 if plain punching is not as often successful as published
+    Internet(internet::Plan),
     /// Measure the simulated network against what it should be, figure by figure; exit 1 if one is out of its bound
     Validate {
         /// What is random follows from it
@@ -136,6 +139,7 @@ pub(crate) fn main() -> ExitCode {
             .and_then(|scenario| run(&scenario, seed, json, None, &mut out)),
         Command::Run { file, seed, json, trace } => run_file(&file, seed, json, &trace, &mut out),
         Command::Matrix(plan) => matrix::run(&plan, &mut out),
+        Command::Internet(plan) => internet::run(&plan, &mut out),
         Command::Validate { seed, json } => validate::run(seed, json, &mut out),
         Command::Transport(plan) => transport::run(&plan, &mut out),
         Command::Swarm(plan) => swarm::run(&plan, &mut out),

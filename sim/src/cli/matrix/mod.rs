@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A relayed pair is watched for so long after its verdict, lest it goes direct after all.
 const WATCH: Duration = Duration::from_secs(3);
 /// With sequential ports, somebody else behind each NAT makes a mapping so often on average.
-const CROSS_TRAFFIC: Duration = Duration::from_secs(1);
+pub(super) const CROSS_TRAFFIC: Duration = Duration::from_secs(1);
 /// A count that is so many standard deviations from what is expected is taken for chance.
 const SIGMAS: f64 = 4.0;
 
@@ -171,6 +171,42 @@ impl Cell {
     }
 }
 
+/// Two homes behind any NATs.
+pub(super) struct Ends {
+    pub(super) nats: [Nat; 2],
+    pub(super) tried: Tried,
+}
+
+impl Ends {
+    /// Whether both come to a direct path.
+    pub(super) fn goes_direct(self, seed: u64) -> Result<bool, Failure> {
+        let scenario = homes(self.nats, self.tried, Scenario::PROBES);
+        let mut run = Run::new(&scenario, seed).map_err(|e| Failure::Setup(e.to_string()))?;
+        let nodes = [ClientIndex(0), ClientIndex(1)].map(|client| run.client(client));
+        let last = |world: &World, i: usize| last_word(world, nodes[i]);
+        // Whatever is said after a search is final; plain punching alone says so after its round.
+        run.advance(PATIENCE, |world| {
+            let says = [last(world, 0), last(world, 1)];
+            let over = |says: &Option<Path>| match says {
+                Some(Path::Relayed { because }) => *because != RelayReason::Probing,
+                Some(Path::Direct { .. }) => true,
+                _ => false,
+            };
+            says.iter().all(over)
+        });
+        Ok([0, 1].into_iter().all(|i| matches!(last(run.world(), i), Some(Path::Direct { .. }))))
+    }
+}
+
+/// What a client said last of its only peer.
+fn last_word(world: &World, node: Option<posse_sim::Node<posse_sim::scenario::app::SimClient>>) -> Option<Path> {
+    let journal = world.machine(node?).journal();
+    journal.entries.iter().rev().find_map(|entry| match entry.what {
+        What::Path(_, path) => Some(path),
+        _ => None,
+    })
+}
+
 /// Runs all pairs under all seeds. Whether all agree with the oracle.
 pub(super) fn run(plan: &Plan, out: &mut impl Write) -> Result<bool, Failure> {
     let (rows, columns) = (plan.kinds(plan.first.as_ref())?, plan.kinds(plan.second.as_ref())?);
@@ -208,14 +244,13 @@ pub(super) fn run(plan: &Plan, out: &mut impl Write) -> Result<bool, Failure> {
     Ok(cells.iter().all(|cell| cell.agrees(plan.tried())))
 }
 
-/// Two homes with one client each, a far server, one group.
 fn scenario(plan: &Plan, a: Behaviour, b: Behaviour) -> Scenario {
-    let nat = |name: &str, kind| NatSpec {
-        name: name.to_owned(),
-        behind: Network::Internet,
-        nat: plan.nat(kind),
-        link: HOME,
-    };
+    homes([a, b].map(|kind| plan.nat(kind)), plan.tried(), plan.probes)
+}
+
+/// Two homes with one client each, a far server, one group.
+fn homes([a, b]: [Nat; 2], techniques: Tried, probes: u16) -> Scenario {
+    let nat = |name: &str, nat| NatSpec { name: name.to_owned(), behind: Network::Internet, nat, link: HOME };
     let client = |name: &str, home| ClientSpec {
         name: name.to_owned(),
         on: Network::Behind(NatIndex(home)),
@@ -231,8 +266,8 @@ fn scenario(plan: &Plan, a: Behaviour, b: Behaviour) -> Scenario {
         nats: vec![nat("home-a", a), nat("home-b", b)],
         server: SERVER,
         doors: ServerDoors::Address,
-        techniques: plan.tried(),
-        probes: plan.probes,
+        techniques,
+        probes,
         clients: vec![client("a", 0), client("b", 1)],
         groups: vec!["pair".to_owned()],
         steps: vec![Step { at: FORMED, every: Duration::ZERO, times: 1, action: create }],
@@ -258,15 +293,7 @@ fn punch(scenario: &Scenario, cell: &Cell, tried: Tried, seed: u64) -> Result<Pu
     let observers: Vec<Box<dyn Observer>> = vec![Box::new(Rc::clone(&straight))];
     let mut run = Run::observed(scenario, seed, observers).map_err(|e| Failure::Setup(e.to_string()))?;
     let nodes = [ClientIndex(0), ClientIndex(1)].map(|client| run.client(client));
-    let says = |world: &World, i: usize| {
-        let journal = nodes[i].map(|node| world.machine(node).journal());
-        journal.and_then(|journal| {
-            journal.entries.iter().rev().find_map(|entry| match entry.what {
-                What::Path(_, path) => Some(path),
-                _ => None,
-            })
-        })
-    };
+    let says = |world: &World, i: usize| last_word(world, nodes[i]);
     let why = cell.relayed(tried);
     let settled = |world: &World| {
         let says = [says(world, 0), says(world, 1)];
