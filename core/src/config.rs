@@ -78,7 +78,7 @@ pub struct ServerConfig {
 /// destination *address* a port of its own looks like one that gives all the same: that is then not known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Doors {
-    /// The main address, with another port. 0.0.0.0 or [::] is the address that the client has for the server.
+    /// The main address, with another port. `0.0.0.0` or `[::]` is the address that the client has for the server.
     pub second_port: Option<SocketAddr>,
     /// Another address.
     pub second_address: Option<SocketAddr>,
@@ -340,7 +340,7 @@ pub(crate) fn check_limits(limits: &Limits) -> Result<(), ConfigError> {
 }
 
 /// Bytes of the longest reliable message that can be allowed: it is put together in memory before anybody sees it, and a
-/// link has no more packets under way than hold one ([`crate::transport`]). Longer things are streams of messages.
+/// link has no more packets under way than hold one. Longer things are streams of messages.
 pub const LARGEST_MESSAGE: usize = 16 << 20;
 
 /// The shortest time that any of [`Timers`] may be: below it, a keepalive is a flood and a deadline is over before a packet
