@@ -4,6 +4,22 @@
 use posse::{Client, ClientOptions, Server, ServerEvent, ServerOptions};
 use std::time::{Duration, Instant};
 
+/// Lets both do what is due, the server let everybody in, and a moment pass.
+fn turn(server: &mut Server, client: &mut Client) {
+    let mut payload = Vec::new();
+    server.update().unwrap();
+    while let Some(event) = server.next_event(&mut payload) {
+        if let ServerEvent::LoginRequested { login, .. } = event {
+            server.accept(login, b"", b"").unwrap();
+        }
+    }
+    server.flush();
+    client.update().unwrap();
+    while client.next_event(&mut payload).is_some() {}
+    client.flush();
+    client.wait(Duration::from_millis(1));
+}
+
 #[test]
 fn an_idle_session_sleeps() {
     let mut server = Server::bind(([127, 0, 0, 1], 0).into(), ServerOptions::new([9; 32], 7)).unwrap();
@@ -13,17 +29,7 @@ fn an_idle_session_sleeps() {
     // What follows a login settles first.
     let settled = Instant::now() + Duration::from_millis(300);
     while Instant::now() < settled {
-        server.update().unwrap();
-        while let Some(event) = server.next_event(&mut payload) {
-            if let ServerEvent::LoginRequested { login, .. } = event {
-                server.accept(login, b"", b"").unwrap();
-            }
-        }
-        server.flush();
-        client.update().unwrap();
-        while client.next_event(&mut payload).is_some() {}
-        client.flush();
-        client.wait(Duration::from_millis(1));
+        turn(&mut server, &mut client);
     }
     assert!(client.id().is_some());
     let (start, mut turns) = (Instant::now(), 0);
@@ -54,20 +60,9 @@ fn a_server_with_another_port_and_another_address_learns_that_nothing_stands_bef
     let mut server = Server::bind(([127, 0, 0, 1], 0).into(), options).unwrap();
     let options = ClientOptions::new(server.local_addr(), server.public_key(), 7);
     let mut client = Client::connect(options).unwrap();
-    let mut payload = Vec::new();
     let end = Instant::now() + Duration::from_secs(10);
     let known = loop {
-        server.update().unwrap();
-        while let Some(event) = server.next_event(&mut payload) {
-            if let ServerEvent::LoginRequested { login, .. } = event {
-                server.accept(login, b"", b"").unwrap();
-            }
-        }
-        server.flush();
-        client.update().unwrap();
-        while client.next_event(&mut payload).is_some() {}
-        client.flush();
-        client.wait(Duration::from_millis(5));
+        turn(&mut server, &mut client);
         match client.id().and_then(|id| server.nat(id)) {
             Some(known) => break known,
             None => assert!(Instant::now() < end, "it takes a second"),

@@ -121,37 +121,28 @@ pub trait Replay: Machine {
     fn apply(&mut self, now: Instant, entry: &OwnedEntry);
 }
 
-impl Replay for Client {
-    fn apply(&mut self, now: Instant, entry: &OwnedEntry) {
-        // A call that was refused when it was recorded is refused again.
-        match entry {
-            OwnedEntry::Send { to, channel, bytes, options } => {
-                let _ = self.send(now, *to, *channel, bytes, *options);
+/// Both have these calls, and no trait of the core says so.
+macro_rules! replays {
+    ($($machine:ty),*) => {$(
+        impl Replay for $machine {
+            fn apply(&mut self, now: Instant, entry: &OwnedEntry) {
+                // A call that was refused when it was recorded is refused again.
+                match entry {
+                    OwnedEntry::Send { to, channel, bytes, options } => {
+                        let _ = self.send(now, *to, *channel, bytes, *options);
+                    }
+                    OwnedEntry::Command(command) => {
+                        let _ = self.execute(now, command);
+                    }
+                    OwnedEntry::PollEvent => drop(self.poll_event(now, &mut Vec::new())),
+                    OwnedEntry::Input { .. } | OwnedEntry::Transmit(_) | OwnedEntry::PollRequest => {}
+                }
             }
-            OwnedEntry::Command(command) => {
-                let _ = self.execute(now, command);
-            }
-            OwnedEntry::PollEvent => drop(self.poll_event(now, &mut Vec::new())),
-            OwnedEntry::Input { .. } | OwnedEntry::Transmit(_) | OwnedEntry::PollRequest => {}
         }
-    }
+    )*};
 }
 
-impl Replay for Server {
-    fn apply(&mut self, now: Instant, entry: &OwnedEntry) {
-        // A call that was refused when it was recorded is refused again.
-        match entry {
-            OwnedEntry::Send { to, channel, bytes, options } => {
-                let _ = self.send(now, *to, *channel, bytes, *options);
-            }
-            OwnedEntry::Command(command) => {
-                let _ = self.execute(now, command);
-            }
-            OwnedEntry::PollEvent => drop(self.poll_event(now, &mut Vec::new())),
-            OwnedEntry::Input { .. } | OwnedEntry::Transmit(_) | OwnedEntry::PollRequest => {}
-        }
-    }
-}
+replays!(Client, Server);
 
 /// Feeds recorded entries to a machine that was made as the recorded one was.
 pub struct Feeder {

@@ -314,11 +314,6 @@ impl Client {
         self.session().and_then(Session::server_rtt)
     }
 
-    /// How packets to the server fare.
-    pub fn server_stats(&self) -> Option<PathStats> {
-        self.session().map(Session::server_stats)
-    }
-
     /// The longest message that goes to a peer, or to the server, in one packet the way traffic with it goes now; an unreliable
     /// one that is longer is lost if any of its packets is. `None` if there is no such peer.
     pub fn max_unreliable_len(&self, peer: PeerId) -> Option<usize> {

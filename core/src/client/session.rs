@@ -4,11 +4,13 @@
 //! has to wait for the application happens when it polls: a join counts as processed then, and only then do its member's
 //! messages pass the gates of the transport, so that none can overtake it.
 
+mod view;
+
 use super::login::Start;
 use super::queue::{Queue, Queued};
 use super::search::{Asking, Search, Sockets};
 use super::stash::Stash;
-use super::{ClientCounters, Parting, PeerView, SendError, Sent};
+use super::{ClientCounters, Parting, SendError, Sent};
 use crate::command::SendOptions;
 use crate::config::{ClientConfig, Congestion, Limits, SearchLimits, Timers};
 use crate::entropy::{Entropy, Rng, SeededState};
@@ -24,9 +26,7 @@ use crate::path::{Punch, PunchConfig, Verdict, Way, is_local};
 use crate::schedule::Schedule;
 use crate::secure::{Crypto, PairContext, Protection, Role, SessionKey, pair_secret};
 use crate::time::{Duration, Instant};
-use crate::transport::{
-    DIRECT, Delivery, MAIN, Memory, PathId, PathStats, Scope, Transport, TransportConfig, TransportSendError,
-};
+use crate::transport::{DIRECT, Delivery, MAIN, PathId, Scope, Transport, TransportConfig, TransportSendError};
 use crate::wire::buf::Writer;
 use crate::wire::control::{Candidates, MAX_LEN, Psk, ToClient, ToServer};
 use alloc::boxed::Box;
@@ -163,47 +163,6 @@ impl Session {
         let silent = now.since(self.server.last_received()) >= self.timers.session_idle;
         let closed = self.server.closed().map(|_| EndReason::Remote);
         self.over.or(closed).or(silent.then_some(EndReason::TimedOut))
-    }
-
-    pub(super) fn server_rtt(&self) -> Option<Duration> {
-        self.server.transport_ref().rtt(MAIN)
-    }
-
-    pub(super) fn server_stats(&self) -> PathStats {
-        self.server.transport_ref().path_stats(MAIN)
-    }
-
-    pub(super) fn members(&self, group: GroupId) -> impl Iterator<Item = PeerId> + '_ {
-        self.view.iter().flat_map(move |view| view.members(group))
-    }
-
-    pub(super) fn server_path(&self) -> PathStats {
-        self.server.transport_ref().path_stats(MAIN)
-    }
-
-    pub(super) fn peers(&self) -> impl Iterator<Item = PeerView> + '_ {
-        self.by_id.values().filter_map(|slot| self.peer(*slot)).map(|p| PeerView {
-            id: p.id,
-            path: path_of(p),
-            relay_rtt: p.link.transport_ref().rtt(MAIN),
-            direct_rtt: p.link.transport_ref().rtt(DIRECT),
-            relay: p.link.transport_ref().path_stats(MAIN),
-            direct: p.link.transport_ref().path_stats(DIRECT),
-            dropped: p.link.transport_ref().overflow(),
-            forward_secret: p.link.protection().sending_generation() > 0,
-        })
-    }
-
-    pub(super) fn max_unreliable_len(&self, to: PeerId) -> Option<usize> {
-        let link = if to.is_server() { &self.server } else { &self.peer(*self.by_id.get(&to)?)?.link };
-        Some(link.transport_ref().max_unreliable_len())
-    }
-
-    pub(super) fn memory(&self) -> Memory {
-        let links = self.peers.iter().flatten().map(|peer| &peer.link).chain([&self.server]);
-        let mut memory = Memory::default();
-        links.for_each(|link| link.transport_ref().add_memory(&mut memory));
-        memory
     }
 
     #[cfg(test)]

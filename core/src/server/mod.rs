@@ -10,13 +10,14 @@ mod login;
 mod pairs;
 mod search;
 mod session;
+mod view;
 
 use crate::config::{self, ConfigError, ServerConfig, common_suite};
 use crate::entropy::{Entropy, SeededState};
 use crate::event::{EndReason, Message, Path, ServerEvent};
 use crate::goodbye::Goodbye;
 use crate::group::server::{Effect, GroupLimits, Groups};
-use crate::ids::{Channel, GroupId, PeerId, SocketId};
+use crate::ids::{Channel, PeerId, SocketId};
 use crate::link::{CLOSE_LOCAL, CLOSE_TIMED_OUT, CLOSE_VIOLATION, DATAGRAM, Route, Unusable};
 use crate::machine::{self, Ecn, Entry, Input, Machine, Request, Tap, Wake};
 use crate::outbox::{Outbox, Transmit};
@@ -25,7 +26,7 @@ use crate::relay::{self, Forwarder, RelayLimits};
 use crate::schedule::Schedule;
 use crate::secure::{OpenError, ServerLogin, public_key};
 use crate::time::Instant;
-use crate::transport::{MAIN, Memory, PathStats, Scope, TransportConfig};
+use crate::transport::{MAIN, Scope, TransportConfig};
 use crate::wire::buf::Writer;
 use crate::wire::control::{Candidates, MAX_LEN, Psk, ToClient, ToServer};
 use crate::wire::header::{self, Kind};
@@ -219,62 +220,6 @@ impl Server {
     /// Whether [`Self::poll_event`] has something. Not part of [`Machine::wake`]: a driver cannot poll events.
     pub fn has_events(&self) -> bool {
         !self.queue.is_empty()
-    }
-
-    /// How traffic goes between two clients, `None` if they share no group.
-    pub fn path(&self, a: PeerId, b: PeerId) -> Option<Path> {
-        self.pairs.path(a, b)
-    }
-
-    /// The link to a client: how fast it delivers, what to size snapshots by. `None` if there is no such client.
-    pub fn client_path(&self, client: PeerId) -> Option<PathStats> {
-        Some(self.client(client)?.link.transport_ref().path_stats(MAIN))
-    }
-
-    /// All clients.
-    pub fn clients(&self) -> impl Iterator<Item = PeerId> + '_ {
-        let all = self.sessions.iter().filter_map(|slot| slot.session.as_ref());
-        all.filter(|s| s.phase == Phase::Online).map(|s| s.peer)
-    }
-
-    /// The members of a group; nobody if there is no such group.
-    pub fn members(&self, group: GroupId) -> impl Iterator<Item = PeerId> + '_ {
-        self.groups.members(group)
-    }
-
-    /// The groups that a client is in.
-    pub fn groups_of(&self, client: PeerId) -> impl Iterator<Item = GroupId> + '_ {
-        self.groups.groups_of(client)
-    }
-
-    /// The longest message that goes to a client in one packet; an unreliable one that is longer is lost if any of its
-    /// packets is. `None` if there is no such client.
-    pub fn max_unreliable_len(&self, client: PeerId) -> Option<usize> {
-        Some(self.client(client)?.link.transport_ref().max_unreliable_len())
-    }
-
-    /// What messages take in memory, and the most they may; what is relayed takes none. Looks at every session.
-    pub fn memory(&self) -> Memory {
-        let mut memory = Memory::default();
-        let sessions = self.sessions.iter().filter_map(|slot| slot.session.as_deref());
-        sessions.for_each(|session| session.link.transport_ref().add_memory(&mut memory));
-        memory
-    }
-
-    /// What came in and was not used, and what was forwarded.
-    pub fn counters(&self) -> ServerCounters {
-        self.counters
-    }
-
-    /// How much the server holds.
-    pub fn size(&self) -> ServerSize {
-        ServerSize {
-            sessions: self.live,
-            clients: self.online,
-            groups: self.groups.len(),
-            pairs: self.pairs.len(),
-            routes: self.relay.routes(),
-        }
     }
 
     // ---- sessions

@@ -160,44 +160,7 @@ impl Run {
         let clock = |of: usize| clocks.get(of).cloned().unwrap_or_default();
         let desk = Desk::new(Host::Server, ongoing(scenario, Host::Server), clock(0));
         let server_part = part(ServerPart { orders: server_orders(scenario), waiting: Vec::new(), desk });
-        let its = Rc::clone(&server_part);
-        let server_names = names.clone();
-        Server::new(Instant::ZERO, ServerConfig::new(SERVER_KEY, APP, [0; 32]))?;
-        let (doors, techniques, probes) = (scenario.doors, scenario.techniques, scenario.probes);
-        let make = move |now: Instant, addr: SocketAddr, second: Option<Ipv4Addr>, seed: [u8; 32]| {
-            let mut config = ServerConfig { suites: secure::suites(true), ..ServerConfig::new(SERVER_KEY, APP, seed) };
-            config.techniques.prediction = matches!(techniques, Tried::Predict | Tried::All);
-            config.techniques.birthday = matches!(techniques, Tried::Birthday | Tried::All);
-            config.limits.search.probes = probes;
-            let other = |port| second.map(|ip| SocketAddr::new(ip.into(), port));
-            config.doors = Doors {
-                second_port: (doors != ServerDoors::None).then(|| SocketAddr::new(addr.ip(), DOOR_PORT)),
-                second_address: other(MAIN_PORT),
-                second_address_port: other(DOOR_PORT),
-            };
-            let server = Server::new(now, config).expect("the same configuration was just accepted");
-            let part = its.take().expect("whoever starts it has put one there");
-            SimServer::new(server_names.clone(), server, part)
-        };
-        let internet = world.internet();
-        let server = match doors {
-            ServerDoors::None | ServerDoors::Port => {
-                world.host(internet, scenario.server, move |now, addr, seed| make(now, addr, None, seed))
-            }
-            ServerDoors::Address => {
-                let make = move |now, addr, second, seed| make(now, addr, Some(second), seed);
-                world.host_with_two_addresses(internet, scenario.server, make)
-            }
-        };
-        let [port, address, both] = Doors::SOCKETS;
-        if doors != ServerDoors::None {
-            world.bind(server, port, DOOR_PORT, false);
-        }
-        if doors == ServerDoors::Address {
-            world.bind(server, address, MAIN_PORT, true);
-            world.bind(server, both, DOOR_PORT, true);
-        }
-        world.set_name(server, scenario.host_name(Host::Server));
+        let server = server_host(&mut world, scenario, names.clone(), Rc::clone(&server_part))?;
         let address = world.addr(server);
         let (mut clients, mut client_parts) = (Vec::new(), Vec::new());
         for (i, spec) in scenario.clients.iter().enumerate() {
@@ -558,6 +521,52 @@ fn faults(scenario: &Scenario) -> Vec<(Instant, Fault)> {
     faults.sort_by_key(|(at, _)| *at);
     faults.reverse();
     faults
+}
+
+/// Puts the server into the world, at one address or two, with the doors that the scenario gives it.
+fn server_host(
+    world: &mut World,
+    scenario: &Scenario,
+    names: Names,
+    its: Part<ServerPart>,
+) -> Result<Node<SimServer>, ConfigError> {
+    Server::new(Instant::ZERO, ServerConfig::new(SERVER_KEY, APP, [0; 32]))?;
+    let (doors, techniques, probes) = (scenario.doors, scenario.techniques, scenario.probes);
+    let make = move |now: Instant, addr: SocketAddr, second: Option<Ipv4Addr>, seed: [u8; 32]| {
+        let mut config = ServerConfig { suites: secure::suites(true), ..ServerConfig::new(SERVER_KEY, APP, seed) };
+        config.techniques.prediction = matches!(techniques, Tried::Predict | Tried::All);
+        config.techniques.birthday = matches!(techniques, Tried::Birthday | Tried::All);
+        config.limits.search.probes = probes;
+        let other = |port| second.map(|ip| SocketAddr::new(ip.into(), port));
+        config.doors = Doors {
+            second_port: (doors != ServerDoors::None).then(|| SocketAddr::new(addr.ip(), DOOR_PORT)),
+            second_address: other(MAIN_PORT),
+            second_address_port: other(DOOR_PORT),
+        };
+        let server = Server::new(now, config).expect("the same configuration was just accepted");
+        let part = its.take().expect("whoever starts it has put one there");
+        SimServer::new(names.clone(), server, part)
+    };
+    let internet = world.internet();
+    let server = match doors {
+        ServerDoors::None | ServerDoors::Port => {
+            world.host(internet, scenario.server, move |now, addr, seed| make(now, addr, None, seed))
+        }
+        ServerDoors::Address => {
+            let make = move |now, addr, second, seed| make(now, addr, Some(second), seed);
+            world.host_with_two_addresses(internet, scenario.server, make)
+        }
+    };
+    let [port, address, both] = Doors::SOCKETS;
+    if doors != ServerDoors::None {
+        world.bind(server, port, DOOR_PORT, false);
+    }
+    if doors == ServerDoors::Address {
+        world.bind(server, address, MAIN_PORT, true);
+        world.bind(server, both, DOOR_PORT, true);
+    }
+    world.set_name(server, scenario.host_name(Host::Server));
+    Ok(server)
 }
 
 /// What the script says and what never became possible, in words; and, apart from it, what could not be sent since its

@@ -124,7 +124,7 @@ impl SimClient {
     pub(crate) fn counts(&self) -> ClientCounts {
         let Some(client) = &self.client else { return ClientCounts::default() };
         let peers: u64 = client.peers().map(|peer| peer.relay.packets_lost + peer.direct.packets_lost).sum();
-        let server = client.server_stats().map_or(0, |stats| stats.packets_lost);
+        let server = client.server_path().map_or(0, |stats| stats.packets_lost);
         let held = ClientCounts::held(client.memory());
         ClientCounts { refused: client.counters(), lost: peers + server, held }
     }

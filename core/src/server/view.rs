@@ -1,0 +1,65 @@
+//! What a server's application can look at.
+
+use super::session::Phase;
+use super::{Server, ServerCounters, ServerSize};
+use crate::event::Path;
+use crate::ids::{GroupId, PeerId};
+use crate::transport::{MAIN, Memory, PathStats};
+
+impl Server {
+    /// How traffic goes between two clients, `None` if they share no group.
+    pub fn path(&self, a: PeerId, b: PeerId) -> Option<Path> {
+        self.pairs.path(a, b)
+    }
+
+    /// The link to a client: how fast it delivers, what to size snapshots by. `None` if there is no such client.
+    pub fn client_path(&self, client: PeerId) -> Option<PathStats> {
+        Some(self.client(client)?.link.transport_ref().path_stats(MAIN))
+    }
+
+    /// All clients.
+    pub fn clients(&self) -> impl Iterator<Item = PeerId> + '_ {
+        let all = self.sessions.iter().filter_map(|slot| slot.session.as_ref());
+        all.filter(|s| s.phase == Phase::Online).map(|s| s.peer)
+    }
+
+    /// The members of a group; nobody if there is no such group.
+    pub fn members(&self, group: GroupId) -> impl Iterator<Item = PeerId> + '_ {
+        self.groups.members(group)
+    }
+
+    /// The groups that a client is in.
+    pub fn groups_of(&self, client: PeerId) -> impl Iterator<Item = GroupId> + '_ {
+        self.groups.groups_of(client)
+    }
+
+    /// The longest message that goes to a client in one packet; an unreliable one that is longer is lost if any of its
+    /// packets is. `None` if there is no such client.
+    pub fn max_unreliable_len(&self, client: PeerId) -> Option<usize> {
+        Some(self.client(client)?.link.transport_ref().max_unreliable_len())
+    }
+
+    /// What messages take in memory, and the most they may; what is relayed takes none. Looks at every session.
+    pub fn memory(&self) -> Memory {
+        let mut memory = Memory::default();
+        let sessions = self.sessions.iter().filter_map(|slot| slot.session.as_deref());
+        sessions.for_each(|session| session.link.transport_ref().add_memory(&mut memory));
+        memory
+    }
+
+    /// What came in and was not used, and what was forwarded.
+    pub fn counters(&self) -> ServerCounters {
+        self.counters
+    }
+
+    /// How much the server holds.
+    pub fn size(&self) -> ServerSize {
+        ServerSize {
+            sessions: self.live,
+            clients: self.online,
+            groups: self.groups.len(),
+            pairs: self.pairs.len(),
+            routes: self.relay.routes(),
+        }
+    }
+}
