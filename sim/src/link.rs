@@ -1,7 +1,7 @@
 //! Links: what happens to a packet between a host (or a NAT) and the network it is attached to.
 //!
 //! A [`Link`] has two directions, each a [`Direction`] of its own. The effects COMBINE, in the order in which a packet
-//! meets them: maximum size, queue, transmission at a rate, loss (alone and in bursts), propagation delay, jitter, reordering, corruption,
+//! meets them: maximum size, queue (and its ECN marks), transmission at a rate, loss (alone and in bursts), propagation delay, jitter, reordering, corruption,
 //! duplication.
 //!
 //! Every decision is a function of (seed, direction, ordinal of the packet on it): packet `n` owns block `n` of the
@@ -131,6 +131,11 @@ pub struct Direction {
     /// Bytes that may wait for a limited rate, headers included, the packet under way included; beyond, packets are
     /// dropped (drop-tail). A link that is idle takes any packet.
     pub queue: usize,
+    /// ECN-capable packets that find more bytes than this waiting for the rate are marked "congestion experienced" (RFC 3168,
+    /// by a threshold as in RFC 8257 §3.1). `None` = never.
+    pub mark_from: Option<usize>,
+    /// The ECN field of every packet is cleared, as some routers do: RFC 9000 §13.4.2.
+    pub clears_ecn: bool,
     /// Largest packet in bytes, headers included; larger ones are dropped silently.
     pub mtu: usize,
 }
@@ -148,6 +153,8 @@ impl Direction {
         corrupt: Chance::NEVER,
         rate: None,
         queue: 256 * 1024,
+        mark_from: None,
+        clears_ecn: false,
         mtu: 1500,
     };
 }
@@ -256,6 +263,18 @@ impl Link {
         self.both(|d| (d.rate, d.queue) = (Some(bits_per_second), queue))
     }
 
+    /// See [`Direction::mark_from`].
+    #[must_use]
+    pub fn mark_from(self, bytes: usize) -> Self {
+        self.both(|d| d.mark_from = Some(bytes))
+    }
+
+    /// See [`Direction::clears_ecn`].
+    #[must_use]
+    pub fn clears_ecn(self) -> Self {
+        self.both(|d| d.clears_ecn = true)
+    }
+
     /// See [`Direction::mtu`].
     #[must_use]
     pub fn mtu(self, bytes: usize) -> Self {
@@ -287,6 +306,8 @@ pub(crate) enum Fate {
         flipped: Option<usize>,
         /// A clean copy arrives too, then.
         copy: Option<Instant>,
+        /// It met a queue of which ECN-capable packets tell.
+        marked: bool,
     },
 }
 
@@ -448,6 +469,7 @@ impl Wire {
         if size > self.config.mtu {
             return Fate::Dropped(DropReason::TooBig);
         }
+        let marked = self.marks(now.0);
         let Some(sent) = self.transmit(now.0, size) else { return Fate::Dropped(DropReason::Queue) };
         let lost = listed.drop || self.config.loss.hits(block.word(word::LOSS));
         if lost || self.bad {
@@ -472,7 +494,14 @@ impl Wire {
             at: Instant(at),
             flipped: flipped.map(|bit| bit as usize),
             copy: copy.map(|after| Instant(at.saturating_add(after))),
+            marked,
         }
+    }
+
+    /// Whether what waits now is so much that it is told of.
+    fn marks(&self, now: u64) -> bool {
+        let Some((from, rate)) = self.config.mark_from.zip(self.config.rate) else { return false };
+        self.backlog(now, rate.max(1)) > from as u128
     }
 
     /// When a packet arrives that left at `sent`, in ns.
@@ -540,6 +569,18 @@ mod tests {
 
     fn arrivals(fates: &[Fate]) -> Vec<Instant> {
         fates.iter().filter_map(|f| if let Fate::Arrives { at, .. } = f { Some(*at) } else { None }).collect()
+    }
+
+    #[test]
+    fn packets_that_find_more_than_the_threshold_waiting_are_marked_and_no_others() {
+        // 1028 bytes take 1 ms: of ten at once, the first finds nothing, the second 1028 bytes waiting, and so on.
+        let link = Link::PERFECT.rate(8_224_000, 64 << 10).mark_from(3_084);
+        let marks = |gap: u64| {
+            let fates = run(link, 10, gap);
+            fates.iter().map(|fate| matches!(fate, Fate::Arrives { marked: true, .. })).collect::<Vec<_>>()
+        };
+        assert_eq!(marks(0), [[false; 4].as_slice(), &[true; 6]].concat());
+        assert_eq!(marks(MS), [false; 10]);
     }
 
     #[test]
@@ -700,7 +741,7 @@ mod tests {
                 ("corrupt", link.corrupt(Chance::NEVER)),
             ] {
                 for (a, b) in both.iter().zip(run(less, 200, gap)) {
-                    if let (Fate::Arrives { at, flipped, copy }, Fate::Arrives { at: at2, flipped: flipped2, copy: copy2 }) = (*a, b) {
+                    if let (Fate::Arrives { at, flipped, copy, .. }, Fate::Arrives { at: at2, flipped: flipped2, copy: copy2, .. }) = (*a, b) {
                         // A loss that no longer happens may hold up those behind it, which is no decision.
                         prop_assert!(what == "loss" || at == at2);
                         prop_assert!(what == "corrupt" || flipped == flipped2);

@@ -354,8 +354,13 @@ impl Network {
         let place = self.attachments[wire / 2].place;
         match self.wires[wire].pass(now, self.packets[slot as usize].bytes.len()) {
             Fate::Dropped(why) => self.drop(now, place, why, slot),
-            Fate::Arrives { at, flipped, copy } => {
+            Fate::Arrives { at, flipped, copy, marked } => {
                 let packet = &mut self.packets[slot as usize];
+                packet.ecn = match packet.ecn {
+                    _ if self.wires[wire].config().clears_ecn => Ecn::NotCapable,
+                    Ecn::Ect0 | Ecn::Ect1 if marked => Ecn::Ce,
+                    kept => kept,
+                };
                 (packet.sent, packet.in_order) = (self.wires[wire].sent(now), self.wires[wire].in_order(at));
                 let copy = copy.map(|at| (at, self.copy(now, place, slot)));
                 if let Some(bit) = flipped {

@@ -7,7 +7,7 @@
 use super::channels::{Incoming, Outgoing};
 use super::congestion::Controller;
 use super::path::{Health, PROBES, Path};
-use super::space::{Carried, Piece, Received, Settled};
+use super::space::{Carried, Packet, Piece, Received};
 use super::{DIRECT, KeyShare, MAIN, PATHS, PathEvent, PathId, Transport, Violation};
 use crate::time::{Duration, Instant};
 use crate::wire::frames::Ack;
@@ -76,8 +76,8 @@ impl Transport {
         let ack_delay = self.config.ack_delay;
         let (path, mut fates) = self.path_and_fates(ack.path).ok_or(Violation::UnknownPath)?;
         path.sent.check(ack)?;
-        let (mut largest_at, mut newest, mut bytes, mut alive) = (None, None::<Settled>, 0, false);
-        let (before, mut marked) = (path.sent.largest_acked(), 0);
+        let (mut largest_at, mut newest, mut bytes, mut alive) = (None, None::<Packet>, 0, false);
+        let (before, mut marked, mut alone) = (path.sent.largest_acked(), 0, false);
         let Path { health, suspect_from, sent, rate, redundancy, mtu, .. } = path;
         // A suspect path must answer for what was sent since: word of earlier packets that comes round by the main path
         // only tells that it once was well.
@@ -95,7 +95,7 @@ impl Transport {
                     newest = Some(packet);
                 }
                 if packet.pn == ack.largest {
-                    largest_at = Some(packet.at);
+                    (largest_at, alone) = (Some(packet.at), packet.alone);
                 }
             },
             |what| fates.acked(what),
@@ -107,8 +107,7 @@ impl Transport {
         let repetition = by != ack.path && delay > ack_delay * FRESH_DELAYS;
         let sample = largest_at.filter(|_| !repetition).map(|at| now.since(at));
         if let Some(sample) = sample {
-            path.rtt.sample(sample, delay.min(ack_delay));
-            path.sampled_at = path.sampled_at.or(Some(now));
+            path.on_sample(now, sample, delay.min(ack_delay), alone);
         }
         if newest.is_some() {
             path.last_acked = Some(now);

@@ -19,6 +19,7 @@
 //! [`Transport::poll_path_event`] and [`Transport::writable`] tell what it brought about.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod base;
 mod channels;
 mod congestion;
 mod ecn;
@@ -35,6 +36,7 @@ mod rtt;
 mod scheduler;
 mod space;
 mod stats;
+mod thinning;
 
 pub(crate) use crate::wire::frames::Scope;
 pub use stats::{Memory, Overflow, PathStats, Usage};
@@ -52,7 +54,7 @@ use alloc::vec::Vec;
 use channels::{Incoming, Outgoing};
 use congestion::Controller;
 use path::{Health, Path};
-use space::Received;
+use space::{AckPace, Received};
 use thiserror::Error;
 
 /// Names a path of a link.
@@ -529,8 +531,9 @@ impl Transport {
         if eliciting {
             self.out.on_word();
         }
+        let round_trip = self.paths.get(place).map_or(Duration::ZERO, |path| path.rtt.smoothed());
         if let Some(received) = self.received.get_mut(place) {
-            received.on_packet(now, pn, eliciting, ecn, self.config.ack_delay);
+            received.on_packet(now, pn, eliciting, ecn, AckPace { delay: self.config.ack_delay, round_trip });
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! Health is that of the send direction alone: a newly acknowledged packet that was sent on this path proves it, a probe
 //! timeout casts doubt. What arrives here says nothing about it.
 
+use super::base::{ALONE, Base};
 use super::congestion::{Acked, Cause, Chosen, Congested, Controller, DelayGuard, Guarded};
 use super::ecn::EcnPath;
 use super::mtu::Mtu;
@@ -11,8 +12,8 @@ use super::rate::DeliveryRate;
 use super::redundancy::Redundancy;
 use super::reordering::Reordering;
 use super::rtt::Rtt;
-use super::space::{Carried, Piece, SentSpace, Settled};
-use crate::config::Congestion;
+use super::space::{Carried, Packet, Piece, SentSpace};
+use crate::config::{Algorithm, Congestion};
 use crate::entropy::Rng;
 use crate::machine::Ecn;
 use crate::time::{Duration, Instant};
@@ -49,6 +50,7 @@ pub(super) struct Path {
     pub(super) suspect_from: u64,
     pub(super) sent: SentSpace,
     pub(super) rtt: Rtt,
+    base: Base,
     pub(super) congestion: Chosen,
     guard: DelayGuard,
     ecn: EcnPath,
@@ -99,6 +101,7 @@ impl Path {
             suspect_from: 0,
             sent: SentSpace::new(rng),
             rtt: Rtt::new(initial_rtt),
+            base: Base::new(now),
             congestion: Chosen::new(&settings, payload as u64 + PACKET_OVERHEAD),
             guard: DelayGuard::new(settings.delay_guard),
             ecn: EcnPath::new(settings.ecn),
@@ -134,6 +137,7 @@ impl Path {
         self.payload = payload.max(MIN_PAYLOAD);
         self.mtu = Mtu::new(self.payload + PACKET_OVERHEAD as usize);
         self.rtt = Rtt::new(initial_rtt);
+        self.base = Base::new(now);
         self.congestion = Chosen::new(&self.settings, self.datagram());
         self.guard = DelayGuard::new(self.settings.delay_guard);
         self.ecn = EcnPath::new(self.settings.ecn);
@@ -166,7 +170,23 @@ impl Path {
 
     /// Whether the window lets another full packet go.
     pub(super) fn has_window(&self) -> bool {
-        self.sent.in_flight() + self.datagram() <= self.congestion.window() && !self.sent.is_full()
+        let window = self.congestion.window();
+        let window = if self.is_draining() { window.min(ALONE * self.datagram()) } else { window };
+        self.sent.in_flight() + self.datagram() <= window && !self.sent.is_full()
+    }
+
+    /// Whether little may be under way so that the path's least round trip shows. A fixed rate goes by no round trip.
+    fn is_draining(&self) -> bool {
+        self.base.is_draining() && !matches!(self.settings.algorithm, Algorithm::FixedRate(_))
+    }
+
+    /// A round trip was measured, by a packet that was nearly alone under way or was not.
+    pub(super) fn on_sample(&mut self, now: Instant, sample: Duration, delay: Duration, alone: bool) {
+        self.rtt.sample(sample, delay);
+        if let Some(least) = self.base.on_sample(now, sample, alone, self.rtt.min()) {
+            self.rtt.believe(least);
+        }
+        self.sampled_at = self.sampled_at.or(Some(now));
     }
 
     /// Takes over what the search for the path's MTU has come to.
@@ -250,6 +270,8 @@ impl Path {
             self.congestion.on_congestion(&Congested { now, cause: Cause::Loss, sent, packets, bytes });
         }
         if collapsed {
+            // RFC 9002 §5.2: the path may lead elsewhere now.
+            self.rtt.forget_min();
             self.congestion.on_persistent_congestion();
         }
     }
@@ -266,7 +288,7 @@ impl Path {
 
     /// Tells congestion control of what an acknowledgement settled: `bytes`, the latest of them in `newest`; `sample` is
     /// the round trip, if it gave one.
-    pub(super) fn on_acked(&mut self, now: Instant, newest: &Settled, bytes: u64, sample: Option<Duration>) {
+    pub(super) fn on_acked(&mut self, now: Instant, newest: &Packet, bytes: u64, sample: Option<Duration>) {
         let (smoothed_rtt, min_rtt) = (self.rtt.smoothed(), self.rtt.min());
         let (round, rate) = self.rate.finish(min_rtt);
         let guarded = self.guard.on_ack(round, sample, min_rtt);
@@ -294,7 +316,12 @@ impl Path {
         self.sent.presume_until(beyond.saturating_sub(bytes));
         let stamp = self.rate.on_sent(now, self.sent.in_flight());
         let ecn = self.ecn.mark();
-        self.sent.sent(pn, now, bytes, mark, stamp, ecn);
+        let alone = self.sent.in_flight() + bytes <= ALONE * datagram;
+        let packet = Packet { pn, at: now, bytes, stamp, marked: ecn != Ecn::NotCapable, alone };
+        self.sent.sent(packet, mark);
+        if self.is_draining() {
+            self.on_dry();
+        }
         self.pacer.on_sent(now, bytes, datagram, self.congestion.pacing_rate(self.rtt.smoothed()));
         if self.probes > 0 {
             self.probes -= 1;

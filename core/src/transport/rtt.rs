@@ -47,9 +47,19 @@ impl Rtt {
         self.smoothed
     }
 
-    /// The least sample since the estimate began. It never grows: a path that leads elsewhere begins a new estimate.
+    /// The least sample since the estimate began, as far as it is still believed.
     pub(super) fn min(&self) -> Duration {
         self.min
+    }
+
+    /// The least sample is this one: see [`super::base`].
+    pub(super) fn believe(&mut self, least: Duration) {
+        self.min = least;
+    }
+
+    /// The next sample is the least (RFC 9002 §5.2).
+    pub(super) fn forget_min(&mut self) {
+        self.min = MAX_RTT;
     }
 
     /// Whether there was a sample since the estimate began.

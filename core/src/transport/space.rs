@@ -6,6 +6,7 @@
 
 use super::ranges::Ranges;
 use super::rate::Stamp;
+use super::thinning::Thinning;
 use super::{PathId, Violation};
 use crate::entropy::Rng;
 use crate::machine::Ecn;
@@ -26,9 +27,6 @@ const SKIP_AFTER: u64 = 24;
 /// Ranges of received numbers that are kept, and told: the lowest go first, their packets are long declared lost.
 const RANGES_KEPT: usize = 64;
 pub(super) const RANGES_SENT: usize = 32;
-
-/// Packets that ask for an acknowledgement until one is sent at once: RFC 9000 §13.2.2.
-const ELICITING_BEFORE_ACK: u32 = 2;
 
 /// One thing that a packet carried, and that must be told of its fate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,20 +77,23 @@ struct Sent {
     carried: u64,
     stamp: Stamp,
     marked: bool,
+    alone: bool,
     state: State,
     /// How many from here on are settled too, as far as is known; of one that is settled itself.
     run: u32,
 }
 
-/// A packet that was settled, as congestion control sees it.
+/// A packet as congestion control sees it when it is sent, and when it is settled.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Settled {
+pub(super) struct Packet {
     pub(super) pn: u64,
     pub(super) at: Instant,
     pub(super) bytes: u64,
     pub(super) stamp: Stamp,
     /// It went out marked as ECN capable.
     pub(super) marked: bool,
+    /// It was nearly alone under way: see [`super::base`].
+    pub(super) alone: bool,
 }
 
 /// What was sent on a path.
@@ -181,9 +182,9 @@ impl SentSpace {
     }
 
     /// Enters a packet that asks for an acknowledgement and carried everything since `mark`.
-    pub(super) fn sent(&mut self, pn: u64, at: Instant, bytes: u64, mark: u64, stamp: Stamp, ecn: Ecn) {
-        let marked = ecn != Ecn::NotCapable;
-        self.ring.push_back(Sent { pn, at, bytes, carried: mark, stamp, marked, state: State::Flying, run: 0 });
+    pub(super) fn sent(&mut self, packet: Packet, mark: u64) {
+        let Packet { pn, at, bytes, stamp, marked, alone } = packet;
+        self.ring.push_back(Sent { pn, at, bytes, carried: mark, stamp, marked, alone, state: State::Flying, run: 0 });
         self.in_flight += bytes;
         self.unsettled += 1;
     }
@@ -211,7 +212,7 @@ impl SentSpace {
     }
 
     /// Settles what `ack` newly acknowledges; `ack` has been checked. Tells of each packet and of what it carried.
-    pub(super) fn on_ack(&mut self, ack: &Ack<'_>, mut packet: impl FnMut(Settled), mut carried: impl FnMut(Carried)) {
+    pub(super) fn on_ack(&mut self, ack: &Ack<'_>, mut packet: impl FnMut(Packet), mut carried: impl FnMut(Carried)) {
         self.largest_acked = self.largest_acked.max(Some(ack.largest));
         for (start, end) in ack.ranges() {
             let mut at = self.ring.partition_point(|s| s.pn < start);
@@ -321,14 +322,15 @@ impl SentSpace {
         self.carried.range(from.min(to)..to).copied()
     }
 
-    fn settle(&mut self, at: usize, carried: &mut impl FnMut(Carried)) -> Option<Settled> {
+    fn settle(&mut self, at: usize, carried: &mut impl FnMut(Carried)) -> Option<Packet> {
         let sent = self.ring.get_mut(at).filter(|s| s.state != State::Settled)?;
         if sent.state == State::Flying {
             self.in_flight = self.in_flight.saturating_sub(sent.bytes);
         }
         sent.state = State::Settled;
         self.unsettled = self.unsettled.saturating_sub(1);
-        let settled = Settled { pn: sent.pn, at: sent.at, bytes: sent.bytes, stamp: sent.stamp, marked: sent.marked };
+        let Sent { pn, at: left, bytes, stamp, marked, alone, .. } = *sent;
+        let settled = Packet { pn, at: left, bytes, stamp, marked, alone };
         self.carried_by(at).for_each(carried);
         Some(settled)
     }
@@ -346,9 +348,18 @@ impl SentSpace {
 /// A packet that counts as lost.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lost {
-    pub(super) packet: Settled,
+    pub(super) packet: Packet,
     /// Something between it and the one lost before it was acknowledged, or it is the first.
     pub(super) follows_acked: bool,
+}
+
+/// What decides when an acknowledgement is due.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AckPace {
+    /// The longest wait.
+    pub(super) delay: Duration,
+    /// The path's round trip, as far as this end knows it.
+    pub(super) round_trip: Duration,
 }
 
 /// What arrived on a path.
@@ -360,6 +371,7 @@ pub(super) struct Received {
     unacked: u32,
     due: Option<Instant>,
     at_once: bool,
+    thinning: Thinning,
     /// Something arrived since an acknowledgement of this path last went by way of the main path.
     pub(super) news_for_main: bool,
     ecn: EcnCounts,
@@ -367,7 +379,7 @@ pub(super) struct Received {
 
 impl Received {
     /// Enters a packet. Says nothing about numbers that were seen before: the link rejects replays.
-    pub(super) fn on_packet(&mut self, now: Instant, pn: u64, eliciting: bool, ecn: Ecn, ack_delay: Duration) {
+    pub(super) fn on_packet(&mut self, now: Instant, pn: u64, eliciting: bool, ecn: Ecn, pace: AckPace) {
         let in_order = self.numbers.largest().map_or(0, |n| n.saturating_add(1)) == pn;
         if self.numbers.largest().is_none_or(|largest| pn > largest) {
             self.largest_at = now;
@@ -386,8 +398,9 @@ impl Received {
             self.unacked = self.unacked.saturating_add(1);
             self.news_for_main = true;
             // RFC 9000 §13.2.1: out of order, or behind a gap, or marked: at once.
-            self.at_once |= !in_order || ecn == Ecn::Ce || self.unacked >= ELICITING_BEFORE_ACK;
-            self.due = self.due.or(Some(now + ack_delay));
+            let enough = self.thinning.on_packet(now, pace.round_trip);
+            self.at_once |= !in_order || ecn == Ecn::Ce || self.unacked >= enough;
+            self.due = self.due.or(Some(now + pace.delay));
         }
     }
 

@@ -513,6 +513,8 @@ fn access(value: &Value<'_>) -> Parsed<Link> {
         "corruption",
         "rate",
         "queue",
+        "mark-from",
+        "ecn",
         "mtu",
     ];
     let fields = value.open()?;
@@ -543,6 +545,8 @@ fn direction(f: &Fields<'_>, d: &mut Direction) -> Parsed<()> {
     set(&mut d.corrupt, f.get("corruption"), share)?;
     set(&mut d.rate, f.get("rate"), |v| v.rate().map(Some))?;
     set(&mut d.queue, f.get("queue"), |v| v.bytes(QUEUE).map(|n| n as usize))?;
+    set(&mut d.mark_from, f.get("mark-from"), |v| v.bytes(0..=1 << 30).map(|n| Some(n as usize)))?;
+    set(&mut d.clears_ecn, f.get("ecn"), |v| v.word(&[("kept", false), ("cleared", true)]))?;
     set(&mut d.mtu, f.get("mtu"), |v| v.integer(MTU).map(|n| n as usize))
 }
 

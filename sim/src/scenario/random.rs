@@ -269,6 +269,12 @@ impl Draw {
         }
         if self.happens(weights.slow_links, 8) {
             link = link.rate(self.from(3, 50) * 1_000_000, 128 * 1024);
+            if self.one_in(2) {
+                link = link.mark_from(self.below(64 * 1024) as usize);
+            }
+        }
+        if self.one_in(8) {
+            link = link.clears_ecn();
         }
         if self.one_in(8) { link.mtu(self.from(1_280, 1_500) as usize) } else { link }
     }

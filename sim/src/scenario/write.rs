@@ -442,6 +442,8 @@ fn direction(d: &Direction) -> Vec<String> {
         (d.corrupt != usual.corrupt, "corruption", share(d.corrupt)),
         (d.rate.is_some(), "rate", d.rate.map_or(String::new(), |rate| exact(rate, &UNITS))),
         (d.queue != usual.queue, "queue", d.queue.to_string()),
+        (d.mark_from.is_some(), "mark-from", d.mark_from.unwrap_or_default().to_string()),
+        (d.clears_ecn, "ecn", quoted("cleared")),
         (d.mtu != usual.mtu, "mtu", d.mtu.to_string()),
     ];
     fields.into_iter().filter(|(said, ..)| *said).map(|(_, name, value)| format!("{name} = {value}")).collect()

@@ -20,7 +20,7 @@ const ROUND_MS: [u64; 3] = [1_000, 100, 10];
 type Effect = fn(&mut Direction);
 
 /// Each effect of a link but its delay, without which machines that answer each other would stop the clock.
-const EFFECTS: [Effect; 9] = [
+const EFFECTS: [Effect; 11] = [
     |d| d.loss = Chance::NEVER,
     |d| d.bursts = Bursts::NEVER,
     |d| d.corrupt = Chance::NEVER,
@@ -29,6 +29,8 @@ const EFFECTS: [Effect; 9] = [
     |d| d.jitter = Duration::ZERO,
     |d| d.rate = None,
     |d| d.queue = Direction::PERFECT.queue,
+    |d| d.mark_from = None,
+    |d| d.clears_ecn = false,
     |d| d.mtu = Direction::PERFECT.mtu,
 ];
 

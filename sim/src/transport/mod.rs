@@ -7,6 +7,7 @@
 
 mod bench;
 mod game;
+mod paths;
 mod plot;
 mod theory;
 mod workloads;

@@ -33,10 +33,12 @@ prop_compose! {
         (enter, leave) in (chances(), chances()),
         rate in option::of(1u64..5_000_000_000),
         queue in prop_oneof![Just(256 << 10), 1_500usize..=1 << 30],
+        (mark_from, clears_ecn) in (option::of(0usize..=1 << 30), any::<bool>()),
         mtu in prop_oneof![Just(1_500), 576usize..=65_535],
     ) -> Direction {
         let bursts = Bursts { enter, leave };
-        Direction { delay, jitter, reorder, reorder_delay, loss, bursts, duplicate, corrupt, rate, queue, mtu }
+        let usual = Direction { delay, jitter, reorder, reorder_delay, loss, bursts, duplicate, corrupt, rate, queue, mtu, ..Direction::PERFECT };
+        Direction { mark_from, clears_ecn, ..usual }
     }
 }
 
