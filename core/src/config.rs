@@ -1,5 +1,9 @@
 //! What a client and a server are told at construction, and the bounds of both. Every bound has its reason beside it.
 
+mod admission;
+
+pub use admission::{Admission, Rate};
+
 use crate::ids::SocketId;
 use crate::secure::Crypto;
 use crate::time::Duration;
@@ -53,6 +57,8 @@ impl ClientConfig {
 pub struct ServerConfig {
     /// The server's secret key, kept over restarts; its public half is given to clients.
     pub key: [u8; 32],
+    /// Another one that clients may use as well: the one before, while not all have heard of the new one, or the next.
+    pub second_key: Option<[u8; 32]>,
     /// Which application this is.
     pub app: u64,
     /// Source of all randomness and keys of this server: 32 bytes from the operating system, used once.
@@ -69,6 +75,8 @@ pub struct ServerConfig {
     pub doors: Doors,
     /// What it has clients try where plain punching leads nowhere.
     pub techniques: Techniques,
+    /// How many logins it reads.
+    pub admission: Admission,
 }
 
 /// Other addresses of a server, as clients reach them, by which it learns how their NATs behave. They serve nothing else. The
@@ -121,12 +129,14 @@ impl ServerConfig {
     pub fn new(key: [u8; 32], app: u64, seed: [u8; 32]) -> Self {
         Self {
             key,
+            second_key: None,
             app,
             seed,
             suites: crate::secure::suites(false),
             limits: Limits::default(),
             timers: Timers::default(),
             congestion: Congestion::default(),
+            admission: Admission::default(),
             doors: Doors::default(),
             techniques: Techniques::default(),
         }
@@ -306,9 +316,26 @@ pub enum ConfigError {
         /// The least that works.
         min: Duration,
     },
+    /// A rate that lets nothing through, or more than the clock can tell apart.
+    #[error("rate `{name}` is {rate:?}, both numbers are from 1 to {max}")]
+    Rate {
+        /// Which field of [`Admission`].
+        name: &'static str,
+        /// What it was set to.
+        rate: Rate,
+        /// The most that works.
+        max: u32,
+    },
     /// The server's public key is not one: a low-order point, with which no secret can be agreed.
     #[error("the server key is not a public key")]
     ServerKey,
+}
+
+pub(crate) fn check_admission(admission: &Admission) -> Result<(), ConfigError> {
+    let Admission { unproven, proven, source, prefix } = admission;
+    let all = [("unproven", unproven), ("proven", proven), ("source", source), ("prefix", prefix)];
+    let Some((name, rate)) = all.into_iter().find(|(_, rate)| !rate.is_valid()) else { return Ok(()) };
+    Err(ConfigError::Rate { name, rate: *rate, max: Rate::MAX })
 }
 
 /// Most suites that a login can name.

@@ -72,6 +72,16 @@ pub enum ServerEvent {
         /// What its application presented.
         token: Box<[u8]>,
     },
+    /// Logins were refused before they came to ask; the client hears the same. Those between two polls, for reasons of one
+    /// kind, are told as one.
+    LoginsRefused {
+        /// Why the last one was.
+        why: LoginRefusal,
+        /// Where it came from.
+        from: SocketAddr,
+        /// How many there were.
+        count: u64,
+    },
     /// A client's session is over.
     ClientLeft {
         /// Whose.
@@ -200,6 +210,63 @@ pub enum LoginFailure {
     },
     /// The server takes no more sessions.
     ServerFull,
+    /// The server takes nobody in any more, as it is about to stop; its present clients may stay until then.
+    Draining,
+    /// There is something wrong with the ticket.
+    Ticket(TicketRefusal),
+}
+
+/// What is wrong with a ticket.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum TicketRefusal {
+    /// The server takes none in without one.
+    Missing,
+    /// Forged, damaged, or made for another server, another application, or with another key.
+    Invalid,
+    /// Its time is over.
+    Expired,
+    /// Somebody has come with it already.
+    Used,
+    /// The server cannot tell: it does not know what time it is, or remembers as many tickets as it may.
+    Unavailable,
+}
+
+impl TicketRefusal {
+    const ALL: [Self; 5] = [Self::Missing, Self::Invalid, Self::Expired, Self::Used, Self::Unavailable];
+
+    /// On the wire.
+    pub(crate) const fn code(self) -> u16 {
+        self as u16
+    }
+
+    pub(crate) fn from_code(code: u16) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+}
+
+/// Why a server refused a login before its application heard of it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum LoginRefusal {
+    /// The client speaks another version of the protocol.
+    Version {
+        /// The version that it speaks.
+        client: u16,
+    },
+    /// The client is of another application.
+    Application {
+        /// Which.
+        client: u64,
+    },
+    /// No cipher suite in common.
+    Suite,
+    /// As many sessions, or logins at a time, as may be.
+    Full,
+    /// The server takes nobody in any more.
+    Draining,
+    /// There is something wrong with the ticket.
+    Ticket(TicketRefusal),
 }
 
 /// Why a session is over.

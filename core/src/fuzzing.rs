@@ -4,7 +4,7 @@
 
 use crate::entropy::Entropy;
 use crate::relay::{Forwarder, RelayLimits};
-use crate::secure::{ClientLogin, LoginReply, RelayKey, Secret, ServerLogin, SessionKey};
+use crate::secure::{Asked, ClientLogin, LoginReply, RelayKey, Secret, ServerLogin, SessionKey};
 use crate::wire::buf::{NoRoom, Writer};
 use crate::wire::control::{MAX_LEN, ToClient, ToServer};
 use crate::wire::frames::{self, Frame, Frames, Message, Scope};
@@ -215,10 +215,10 @@ impl LoginPair {
     pub fn new(version: u16, app: u64, suites: &[u8]) -> Option<Self> {
         let mut entropy = Entropy::new(&[3; 32]);
         let secret = [7; 32];
-        let hello = Hello { version, app, suites: SuiteList::new(suites)? };
+        let hello = Hello { version, app, suites: SuiteList::new(suites)?, ticket: b"" };
         let session = SessionKey::new(entropy.keys());
         let client = ClientLogin::new(entropy.keys(), &session, &crate::secure::public_key(&secret), &hello).ok()?;
-        Some(Self { entropy, server: ServerLogin::new(&secret), client: Box::new(client) })
+        Some(Self { entropy, server: ServerLogin::new([&secret]), client: Box::new(client) })
     }
 
     /// The client's request.
@@ -230,8 +230,8 @@ impl LoginPair {
     pub fn answer(&mut self, request: &[u8], session: u64, suite: u8) -> Option<(Vec<u8>, String)> {
         let mut out = [0; login::REPLY_LEN];
         let mut seen = String::new();
-        let decide = |_: &[u8; 32], hello: &Hello| {
-            seen = format!("{hello:?}");
+        let decide = |asked: &Asked<'_>| {
+            seen = format!("{:?}", asked.hello);
             Ok((session, suite))
         };
         let answer = self.server.answer(self.entropy.keys(), request, &mut out, decide).ok()?;

@@ -33,7 +33,8 @@ pub use client::Client;
 pub use command::{Class, Command, SendOptions, Target, To};
 pub use config::{Algorithm, ClientConfig, ConfigError, Congestion, Limits, ServerConfig, Timers};
 pub use event::{
-    ClientEvent, EndReason, JoinOutcome, LeaveReason, LoginFailure, Message, Path, RelayReason, ServerEvent,
+    ClientEvent, EndReason, JoinOutcome, LeaveReason, LoginFailure, LoginRefusal, Message, Path, RelayReason,
+    ServerEvent, TicketRefusal,
 };
 pub use ids::{Channel, GroupId, LoginId, PeerId, Reliability, SocketId, StreamId};
 pub use machine::{

@@ -11,7 +11,7 @@ const SHORT_MIN: usize = 1 + 8 + 4 + 16;
 /// Classifies a datagram; reads the same bytes as a packet number to be shortened and expanded.
 pub fn header(data: &[u8]) {
     let short = data.len() >= SHORT_MIN && (0x40..=0x4f).contains(&data[0]);
-    let known = short || data.first().is_some_and(|first| (0x81..=0x83).contains(first));
+    let known = short || data.first().is_some_and(|first| (0x81..=0x84).contains(first));
     let seen = fuzzing::classify(data);
     assert_eq!(seen.is_some(), known);
     assert_eq!(seen.flatten().is_some(), short);
@@ -100,14 +100,17 @@ fn whole_login(mut c: Cursor<'_>) {
         return;
     };
     let mut request = pair.request();
-    let damaged = damage(&mut request, c.u16(), c.u8());
+    // But for the cookie, which whoever gave it out checks.
+    let (at, by) = (c.u16(), c.u8());
+    let at = at + if (5..21).contains(&(usize::from(at) % request.len())) { 16 } else { 0 };
+    let damaged = damage(&mut request, at, by);
     let Some((mut reply, seen)) = pair.answer(&request, session, suite) else {
         assert!(damaged, "a genuine request is answered");
         return;
     };
     assert!(!damaged, "a damaged request is not answered");
     assert!(reply.len() < request.len() / 3, "no amplification: {} bytes", reply.len());
-    let expected = format!("Hello {{ version: {version}, app: {app}, suites: {suites:?} }}");
+    let expected = format!("Hello {{ version: {version}, app: {app}, suites: {suites:?}, ticket: [] }}");
     assert_eq!(seen, expected, "the server reads what the client said");
     let damaged = damage(&mut reply, c.u16(), c.u8());
     let read = pair.read(&reply);

@@ -57,6 +57,7 @@ fn headers() -> Vec<(&'static str, Vec<u8>)> {
         ("too-short", packet(0x40, 28)),
         ("login-request", packet(0x81, 48)),
         ("login-reply", packet(0x82, 59)),
+        ("login-retry", packet(0x84, 33)),
         ("relay", packet(0x83, 64)),
         ("number", Body::new().u64(0xac5c02).u64(0x7349).u64(1).u32(0x9b32).u32(16).0),
     ]

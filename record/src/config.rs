@@ -1,7 +1,7 @@
 //! How the recorded machine was made.
 
 use crate::code::{Get, Put, Unknown};
-use posse_core::config::{Doors, SearchLimits, Techniques};
+use posse_core::config::{Admission, Doors, Rate, SearchLimits, Techniques};
 use posse_core::secure::{Crypto, suites};
 use posse_core::{Algorithm, ClientConfig, Congestion, Limits, ServerConfig, Timers};
 use std::sync::Arc;
@@ -43,6 +43,7 @@ impl Construction {
                 put.u8(prediction.into());
                 put.u8(birthday.into());
                 put.u64(probes_an_address.into());
+                put_admission(put, config);
                 Ok(())
             }
         }
@@ -74,11 +75,31 @@ impl Construction {
                     birthday: get.bool()?,
                     probes_an_address: get.u64()?.try_into().ok()?,
                 };
+                get_admission(get, &mut config)?;
                 Self::Server(Box::new(config))
             }
             _ => return None,
         })
     }
+}
+
+/// Whom the server lets in.
+fn put_admission(put: &mut Put<'_>, config: &ServerConfig) {
+    put.option(config.second_key, |put, key| put.bytes(&key));
+    let Admission { unproven, proven, source, prefix } = config.admission;
+    for Rate { per_second, burst } in [unproven, proven, source, prefix] {
+        put.u64(per_second.into());
+        put.u64(burst.into());
+    }
+}
+
+fn get_admission(get: &mut Get<'_>, config: &mut ServerConfig) -> Option<()> {
+    config.second_key = get.option(|get| get.bytes()?.try_into().ok())?;
+    let Admission { unproven, proven, source, prefix } = &mut config.admission;
+    for rate in [unproven, proven, source, prefix] {
+        *rate = Rate { per_second: get.u64()?.try_into().ok()?, burst: get.u64()?.try_into().ok()? };
+    }
+    Some(())
 }
 
 fn put_suites(put: &mut Put<'_>, suites: &[Arc<dyn Crypto>]) {

@@ -1,4 +1,5 @@
-//! Logging in: one request, the same bytes each time, repeated until the reply comes or the time is over.
+//! Logging in: one request, the same bytes each time but for the cookie that the server may ask for, repeated until the reply
+//! comes or the time is over.
 
 use crate::config::{ClientConfig, check_suites};
 use crate::entropy::Entropy;
@@ -23,6 +24,10 @@ const FIRST_REPEAT: Duration = Duration::from_millis(150);
 /// Later ones double up to this.
 const LONGEST_REPEAT: Duration = Duration::from_millis(1_200);
 
+/// So many retries are followed at once; more, which an honest server has no reason for, only with the next repetition. Who
+/// sees the requests could otherwise have this client send as fast as it likes.
+const PROMPT_RETRIES: u32 = 3;
+
 /// The round-trip time that is assumed when repetition made the measured one ambiguous (RFC 9002 §6.2.2).
 const ASSUMED_RTT: Duration = Duration::from_millis(333);
 
@@ -34,6 +39,8 @@ pub(super) struct Login {
     deadline: Instant,
     sent: u32,
     last_sent: Instant,
+    /// Retries that may still be followed at once.
+    retries: u32,
 }
 
 /// What a reply came to.
@@ -62,7 +69,7 @@ impl Login {
         let key = SessionKey::new(entropy.keys());
         let ids: Vec<u8> = config.suites.iter().map(|s| s.id()).collect();
         let suites = SuiteList::new(&ids).ok_or(LoginError::Suite)?;
-        let hello = Hello { version: VERSION, app: config.app, suites };
+        let hello = Hello { version: VERSION, app: config.app, suites, ticket: b"" };
         Ok(Self {
             exchange: ClientLogin::new(entropy.keys(), &key, &config.server_key, &hello)?,
             key: Some(key),
@@ -71,6 +78,7 @@ impl Login {
             deadline: now + config.timers.handshake,
             sent: 0,
             last_sent: now,
+            retries: PROMPT_RETRIES,
         })
     }
 
@@ -90,6 +98,17 @@ impl Login {
         self.next = now + self.repeat;
         self.repeat = (self.repeat * 2).min(LONGEST_REPEAT);
         Ok(())
+    }
+
+    /// The server wants to see that this client receives: the request goes again with its cookie. False if that was not
+    /// an answer to it.
+    pub(super) fn retry(&mut self, now: Instant, datagram: &[u8]) -> bool {
+        let taken = self.exchange.retry(datagram).is_ok();
+        if taken && self.retries > 0 {
+            self.retries -= 1;
+            (self.sent, self.next, self.repeat) = (0, now, FIRST_REPEAT);
+        }
+        taken
     }
 
     pub(super) fn read(&mut self, now: Instant, datagram: &mut [u8], config: &ClientConfig) -> LoginStep {
@@ -118,5 +137,7 @@ fn failure(refusal: Refusal) -> LoginFailure {
         Refusal::Application => LoginFailure::Application,
         Refusal::Suite => LoginFailure::Suite,
         Refusal::Full => LoginFailure::ServerFull,
+        Refusal::Draining => LoginFailure::Draining,
+        Refusal::Ticket(why) => LoginFailure::Ticket(why),
     }
 }

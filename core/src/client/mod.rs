@@ -395,6 +395,9 @@ impl Client {
                     }
                 }
             }
+            (Some(Kind::LoginRetry), Phase::LoggingIn(login)) if from == Way::from(self.config.server) => {
+                self.counters.unknown += u64::from(!login.retry(now, datagram));
+            }
             (Some(Kind::Short { cid }), Phase::Online(session)) => {
                 let Self { queue, counters, entropy, .. } = self;
                 session.datagram(cid, from, ecn, datagram, &mut Around { now, queue, counters, entropy });

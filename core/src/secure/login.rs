@@ -18,14 +18,19 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+use super::key_text::hint;
 use super::noise;
-use super::secret::Secret;
+use super::secret::{Secret, public_key};
 use super::session::SessionKey;
 use crate::entropy::KeyStream;
 use crate::wire::buf::{Malformed, Writer};
-use crate::wire::header::{LOGIN_REPLY, LOGIN_REQUEST};
-use crate::wire::login::{HELLO_LEN, Hello, REPLY_LEN, REQUEST_LEN, Refusal, VERDICT_LEN, Verdict, reply, request};
+use crate::wire::header::LOGIN_REPLY;
+use crate::wire::login::{
+    COOKIE_LEN, HELLO_LEN, Hello, KeyHint, MESSAGE_OFFSET, REPLY_LEN, REQUEST_LEN, Refusal, SuiteList, VERDICT_LEN,
+    Verdict, head, read_retry, reply, request,
+};
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::fmt;
 use snow::HandshakeState;
 use thiserror::Error;
@@ -40,9 +45,12 @@ pub(crate) enum LoginError {
     /// Not a login datagram, or authentic and yet not one.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// Forged, damaged, or meant for another server key.
+    /// Forged or damaged.
     #[error("not authentic")]
     Forged,
+    /// Meant for a server key that this server has not got.
+    #[error("for another server key")]
+    OtherKey,
     /// A public key of low order.
     #[error("the public key has low order")]
     LowOrder,
@@ -109,7 +117,8 @@ pub(crate) enum LoginReply {
 /// A client's login under way.
 pub(crate) struct ClientLogin {
     noise: HandshakeState,
-    hello: Hello,
+    suites: SuiteList,
+    hint: KeyHint,
     request: Box<[u8; REQUEST_LEN]>,
 }
 
@@ -119,21 +128,28 @@ impl ClientLogin {
         keys: &mut KeyStream,
         key: &SessionKey,
         server_key: &[u8; 32],
-        hello: &Hello,
+        hello: &Hello<'_>,
     ) -> Result<Self, LoginError> {
         let mut noise = noise::initiator(PROLOGUE, key.secret(), server_key, &keys.draw())?;
         let mut payload = [0; HELLO_LEN];
         hello.write(&mut Writer::new(&mut payload)).map_err(|_| LoginError::NoRoom)?;
         let mut request = Box::new([0; REQUEST_LEN]);
-        let [first, message @ ..] = &mut *request;
-        *first = LOGIN_REQUEST;
-        noise.write_message(&payload, message)?;
-        Ok(Self { noise, hello: *hello, request })
+        let hint = hint(server_key);
+        head(&mut request, hint, [0; COOKIE_LEN]);
+        noise.write_message(&payload, request.get_mut(MESSAGE_OFFSET..).ok_or(LoginError::NoRoom)?)?;
+        Ok(Self { noise, suites: hello.suites, hint, request })
     }
 
     /// The datagram to send until it is answered.
     pub(crate) fn request(&self) -> &[u8] {
         self.request.as_slice()
+    }
+
+    /// Takes a retry in: the request carries its cookie from now on.
+    pub(crate) fn retry(&mut self, datagram: &[u8]) -> Result<(), LoginError> {
+        let cookie = read_retry(datagram, &self.request)?;
+        head(&mut self.request, self.hint, cookie);
+        Ok(())
     }
 
     /// Takes a reply in. Whatever is not the server's is an error and leaves the login as it was; the server's own first
@@ -142,7 +158,7 @@ impl ClientLogin {
         let mut payload = [0; VERDICT_LEN];
         self.noise.read_message(reply(datagram)?, &mut payload)?;
         match Verdict::read(&payload)? {
-            Verdict::Accepted { suite, .. } if !self.hello.suites.contains(suite) => Err(LoginError::Suite),
+            Verdict::Accepted { suite, .. } if !self.suites.contains(suite) => Err(LoginError::Suite),
             Verdict::Accepted { session, suite } => {
                 Ok(LoginReply::Accepted { session, suite, secrets: LoginSecrets::new(&mut self.noise) })
             }
@@ -153,13 +169,27 @@ impl ClientLogin {
 
 impl fmt::Debug for ClientLogin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientLogin").field("hello", &self.hello).finish_non_exhaustive()
+        f.debug_struct("ClientLogin").field("suites", &self.suites).finish_non_exhaustive()
     }
 }
 
-/// A server's side of all logins: its static key.
+/// A server's side of all logins: its static keys.
 pub(crate) struct ServerLogin {
+    keys: Vec<ServerKey>,
+}
+
+struct ServerKey {
     secret: Zeroizing<[u8; 32]>,
+    public: [u8; 32],
+    hint: KeyHint,
+}
+
+/// What a client says and shows.
+pub(crate) struct Asked<'a> {
+    /// The public key of the server that it used.
+    pub(crate) server_key: [u8; 32],
+    /// What it says of itself.
+    pub(crate) hello: Hello<'a>,
 }
 
 /// A login that was answered.
@@ -175,27 +205,38 @@ pub(crate) struct Answer {
 }
 
 impl ServerLogin {
-    pub(crate) fn new(secret: &[u8; 32]) -> Self {
-        Self { secret: Zeroizing::new(*secret) }
+    /// With two keys at a time, clients may be given another one in peace.
+    pub(crate) fn new<'k>(secrets: impl IntoIterator<Item = &'k [u8; 32]>) -> Self {
+        let key = |secret: &[u8; 32]| {
+            let public = public_key(secret);
+            ServerKey { secret: Zeroizing::new(*secret), public, hint: hint(&public) }
+        };
+        Self { keys: secrets.into_iter().map(key).collect() }
     }
 
-    /// Answers the login request in `datagram`: `decide` is told the client's static key and what it says of itself, and
-    /// gives the session's id and suite, or the reason against one. The reply is written to `out`.
+    /// Whether a request with this hint may be one for this server.
+    pub(crate) fn has(&self, hint: KeyHint) -> bool {
+        self.keys.iter().any(|key| key.hint == hint)
+    }
+
+    /// Answers the login request in `datagram`: `decide` is told what the client says and shows, and gives the session's
+    /// id and suite, or the reason against one. The reply is written to `out`.
     pub(crate) fn answer(
         &self,
         keys: &mut KeyStream,
         datagram: &[u8],
         out: &mut [u8],
-        decide: impl FnOnce(&[u8; 32], &Hello) -> Result<(u64, u8), Refusal>,
+        decide: impl FnOnce(&Asked<'_>) -> Result<(u64, u8), Refusal>,
     ) -> Result<Answer, LoginError> {
         let request = request(datagram)?;
         let out = out.first_chunk_mut::<REPLY_LEN>().ok_or(LoginError::NoRoom)?;
-        let mut noise = noise::responder(PROLOGUE, &self.secret, &keys.draw())?;
+        let key = self.keys.iter().find(|key| key.hint == request.hint).ok_or(LoginError::OtherKey)?;
+        let mut noise = noise::responder(PROLOGUE, &key.secret, &keys.draw())?;
         let mut payload = [0; HELLO_LEN];
-        noise.read_message(request, &mut payload)?;
+        noise.read_message(request.message, &mut payload)?;
         let hello = Hello::read(&payload)?;
         let client_key = *noise.get_remote_static().and_then(<[u8]>::first_chunk).ok_or(LoginError::Forged)?;
-        let verdict = match decide(&client_key, &hello) {
+        let verdict = match decide(&Asked { server_key: key.public, hello }) {
             Ok((session, suite)) => Verdict::Accepted { session, suite },
             Err(refusal) => Verdict::Refused(refusal),
         };
@@ -227,7 +268,7 @@ mod tests {
         server_keys: Entropy,
         key: SessionKey,
         server: ServerLogin,
-        hello: Hello,
+        hello: Hello<'static>,
     }
 
     fn ends() -> Ends {
@@ -236,8 +277,8 @@ mod tests {
             key: SessionKey::new(client_keys.keys()),
             client_keys,
             server_keys: Entropy::new(&[2; 32]),
-            server: ServerLogin::new(&SERVER),
-            hello: Hello { version: 1, app: 77, suites: SuiteList::new(&[1, 2]).unwrap() },
+            server: ServerLogin::new([&SERVER]),
+            hello: Hello { version: 1, app: 77, suites: SuiteList::new(&[1, 2]).unwrap(), ticket: b"let me in" },
         }
     }
 
@@ -252,7 +293,7 @@ mod tests {
             verdict: Result<(u64, u8), Refusal>,
         ) -> Result<(Answer, [u8; REPLY_LEN]), LoginError> {
             let mut out = [0; REPLY_LEN];
-            self.server.answer(self.server_keys.keys(), datagram, &mut out, |_, _| verdict).map(|answer| (answer, out))
+            self.server.answer(self.server_keys.keys(), datagram, &mut out, |_| verdict).map(|answer| (answer, out))
         }
     }
 
@@ -265,12 +306,13 @@ mod tests {
         let mut out = [0; 1200];
         let answer = ends
             .server
-            .answer(ends.server_keys.keys(), login.request(), &mut out, |key, hello| {
-                seen = Some((*key, *hello));
+            .answer(ends.server_keys.keys(), login.request(), &mut out, |asked| {
+                assert_eq!(asked.hello, ends.hello);
+                seen = Some(asked.server_key);
                 Ok((99, 2))
             })
             .unwrap();
-        assert_eq!(seen, Some((ends.key.public(), ends.hello)));
+        assert_eq!(seen, Some(public_key(&SERVER)));
         assert_eq!(answer.client_key, ends.key.public());
         assert!(answer.len < login.request().len());
         let server = answer.accepted.unwrap();
@@ -326,7 +368,8 @@ mod tests {
     fn a_damaged_request_is_an_error_wherever_the_damage_is() {
         let mut ends = ends();
         let login = ends.login();
-        for at in 0..REQUEST_LEN {
+        // What stands before the Noise message is the cookie's, which whoever gave it out checks.
+        for at in (0..REQUEST_LEN).filter(|at| !(5..MESSAGE_OFFSET).contains(at)) {
             let mut request: [u8; REQUEST_LEN] = login.request().try_into().unwrap();
             request[at] ^= 1 << (at % 8);
             // X25519 ignores the top bit of a public key, but the handshake's hash does not.
@@ -364,8 +407,30 @@ mod tests {
         let (mut login, other) = (ends.login(), ends.login());
         let (_, reply) = ends.answer(other.request(), Ok((1, 1))).unwrap();
         assert_eq!(login.read(&reply).err(), Some(LoginError::Forged));
-        ends.server = ServerLogin::new(&[6; 32]);
-        assert_eq!(ends.answer(login.request(), Ok((1, 1))).err(), Some(LoginError::Forged));
+        ends.server = ServerLogin::new([&[6; 32]]);
+        assert_eq!(ends.answer(login.request(), Ok((1, 1))).err(), Some(LoginError::OtherKey));
+    }
+
+    #[test]
+    fn a_server_with_two_keys_answers_under_the_one_that_the_client_knows() {
+        let mut ends = ends();
+        ends.server = ServerLogin::new([&[6; 32], &SERVER]);
+        let mut login = ends.login();
+        let (_, reply) = ends.answer(login.request(), Ok((1, 1))).unwrap();
+        assert!(login.read(&reply).is_ok());
+    }
+
+    #[test]
+    fn a_cookie_changes_nothing_of_the_login_itself() {
+        let mut ends = ends();
+        let mut login = ends.login();
+        let first = login.request().to_vec();
+        let retry = crate::wire::login::write_retry(request(&first).unwrap().ephemeral, [3; COOKIE_LEN]);
+        assert_eq!(login.retry(&retry), Ok(()));
+        let parts = request(login.request()).unwrap();
+        assert_eq!((parts.cookie, parts.message), (Some([3; COOKIE_LEN]), request(&first).unwrap().message));
+        let (_, reply) = ends.answer(&login.request().to_vec(), Ok((1, 1))).unwrap();
+        assert!(login.read(&reply).is_ok());
     }
 
     #[test]
@@ -383,7 +448,7 @@ mod tests {
             let login = ClientLogin::new(ends.client_keys.keys(), &ends.key, &point, &ends.hello);
             assert_eq!(login.err(), Some(LoginError::LowOrder));
             let mut request: [u8; REQUEST_LEN] = ends.login().request().try_into().unwrap();
-            request[1..33].copy_from_slice(&point);
+            request[MESSAGE_OFFSET..][..32].copy_from_slice(&point);
             assert_eq!(ends.answer(&request, Ok((1, 1))).err(), Some(LoginError::LowOrder));
         }
     }
@@ -393,7 +458,7 @@ mod tests {
         let mut ends = ends();
         let login = ends.login();
         let answer =
-            ends.server.answer(ends.server_keys.keys(), login.request(), &mut [0; REPLY_LEN - 1], |_, _| Ok((1, 1)));
+            ends.server.answer(ends.server_keys.keys(), login.request(), &mut [0; REPLY_LEN - 1], |_| Ok((1, 1)));
         assert_eq!(answer.err(), Some(LoginError::NoRoom));
     }
 }

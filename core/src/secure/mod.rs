@@ -8,9 +8,11 @@
 //! | `session` | two clients get their link's secret |
 //! | `protection` | sealing and opening packets, connection ids, the upgrade to forward-secret keys |
 //! | `replay` | each packet number at most once |
+//! | `key_text` | a server's public key as people write it |
 //! | `relay_key` | the MAC between a client and the server's relay |
 
 mod crypto;
+mod key_text;
 pub(crate) mod login;
 mod noise;
 pub(crate) mod protection;
@@ -21,7 +23,7 @@ pub(crate) mod session;
 mod suite;
 
 pub(crate) use self::{
-    login::{ClientLogin, LoginError, LoginReply, ServerLogin},
+    login::{Asked, ClientLogin, LoginError, LoginReply, ServerLogin},
     protection::{OpenError, PATHS, Protection, Role},
     relay_key::RelayKey,
     replay::ReplayWindow,
@@ -31,6 +33,7 @@ pub(crate) use self::{
 
 pub use self::{
     crypto::{Crypto, HeaderKey, PacketKey},
+    key_text::{KeyTextError, key_text, parse_key},
     secret::public_key,
     suite::{Aes256Gcm, ChaCha20Poly1305, suites},
 };

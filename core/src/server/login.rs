@@ -1,17 +1,20 @@
 //! Logins: a request is judged and answered, and begins a session that has yet to prove itself.
 //!
-//! A repeated request, known by its ephemeral key, gets the same bytes again. One that is not authentic is dropped and counted.
+//! A repeated request, known by its ephemeral key, gets the same bytes again. One that is new passes `admission` before
+//! anything costly is done with it. One that is not authentic is dropped and counted; one that is and yet cannot be taken gets
+//! the reason, and so does the application.
 
+use super::admission::Verdict;
 use super::session::{Answered, MAX_SESSIONS, Session, session_id};
-use super::{Server, Slot};
+use super::{Queued, Server, Slot};
 use crate::config::common_suite;
+use crate::event::LoginRefusal;
 use crate::ids::{PeerId, SocketId};
 use crate::link::DATAGRAM;
 use crate::outbox::{Outbox, Transmit};
-use crate::secure::{Crypto, Protection, RelayKey};
+use crate::secure::{Asked, Crypto, Protection, RelayKey};
 use crate::time::Instant;
-use crate::wire;
-use crate::wire::login::{Hello, Refusal};
+use crate::wire::login::{self, Hello, Refusal, Request};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -20,15 +23,16 @@ use core::net::SocketAddr;
 impl Server {
     /// Answers a login request, or repeats the answer.
     pub(super) fn on_login(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox) {
+        let Ok(request) = login::request(datagram) else {
+            self.admission.counters.forged += 1;
+            return;
+        };
         let Some(space) = out.reserve(DATAGRAM) else {
             self.counters.logins_dropped += 1;
             return;
         };
-        let Some(request) = wire::login::ephemeral(datagram).ok().copied() else {
-            self.counters.logins_dropped += 1;
-            return;
-        };
-        if let Some(session) = self.requests.get(&request).and_then(|s| self.sessions[*s as usize].session.as_deref()) {
+        let known = self.requests.get(request.ephemeral);
+        if let Some(session) = known.and_then(|s| self.sessions[*s as usize].session.as_deref()) {
             // Also to another address than was answered first, for a NAT may have restarted in between. A copied request
             // draws no more than any other would, a twentieth of its size; the session itself stays where it is until the
             // client's first packet shows where that came from.
@@ -38,6 +42,30 @@ impl Server {
             }
             return;
         }
+        if !self.login.has(request.hint) {
+            self.admission.counters.other_key += 1;
+            return;
+        }
+        match self.admission.judge(now, from, &request, self.entropy.keys()) {
+            Verdict::Read => self.read_login(now, from, &request, datagram, out),
+            Verdict::Retry(cookie) => {
+                let retry = login::write_retry(request.ephemeral, cookie);
+                space[..retry.len()].copy_from_slice(&retry);
+                out.commit(retry.len(), Transmit::datagram(SocketId::MAIN, from));
+            }
+            Verdict::Drop => {}
+        }
+    }
+
+    fn read_login(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        request: &Request<'_>,
+        datagram: &[u8],
+        out: &mut Outbox,
+    ) {
+        let Some(space) = out.reserve(DATAGRAM) else { return };
         let slot = self.free.last().copied().unwrap_or(self.sessions.len() as u32);
         let full = self.handshakes >= self.config.limits.max_handshakes
             || self.live >= self.config.limits.max_clients
@@ -45,19 +73,29 @@ impl Server {
         let Ok(seed) = <[u8; 8]>::try_from(&self.entropy.keys().draw()[..8]) else { return };
         let id = session_id(slot, u64::from_be_bytes(seed));
         let mut agreed: Option<(Arc<dyn Crypto>, Vec<u8>)> = None;
+        let mut refusal = None;
         let (app, suites) = (self.config.app, &self.config.suites);
-        let decide = |_: &[u8; 32], hello: &Hello| {
-            let crypto = judge(hello, app, suites, full)?;
-            let suite = crypto.id();
-            agreed = Some((crypto, hello.suites.as_slice().to_vec()));
-            Ok((id, suite))
+        let decide = |asked: &Asked<'_>| match judge(&asked.hello, app, suites, full) {
+            Ok(crypto) => {
+                let suite = crypto.id();
+                agreed = Some((crypto, asked.hello.suites.as_slice().to_vec()));
+                Ok((id, suite))
+            }
+            Err(why) => {
+                refusal = Some(why);
+                Err(told(why))
+            }
         };
         let Ok(answer) = self.login.answer(self.entropy.keys(), datagram, space, decide) else {
-            self.counters.logins_dropped += 1;
+            self.admission.counters.forged += 1;
             return;
         };
         let reply = space[..answer.len].to_vec();
         out.commit(answer.len, Transmit::datagram(SocketId::MAIN, from));
+        if let Some(why) = refusal {
+            let news = self.admission.refused(why, from);
+            return self.queue.extend(news.map(Queued::Refused));
+        }
         let (Some(secrets), Some((crypto, suites))) = (answer.accepted, agreed) else { return };
         if self.free.pop().is_none() {
             self.sessions.push(Slot::default());
@@ -67,6 +105,7 @@ impl Server {
         let peer = PeerId::new(slot, place.generation);
         let protection = Protection::without_shares(crypto, &secrets.link, Session::ROLE);
         let key = answer.client_key;
+        let request = *request.ephemeral;
         let answered = Answered { id, peer, addr: from, key, suites, request, reply, protection };
         let streams = ["client link", "roaming"].map(|label| self.entropy.stream(label, id));
         let session = Session::new(now, &self.config, &self.transport, streams, answered);
@@ -81,17 +120,34 @@ impl Server {
 }
 
 /// Whether a login may go on, and with which suite.
-fn judge(hello: &Hello, app: u64, suites: &[Arc<dyn Crypto>], full: bool) -> Result<Arc<dyn Crypto>, Refusal> {
+fn judge(
+    hello: &Hello<'_>,
+    app: u64,
+    suites: &[Arc<dyn Crypto>],
+    full: bool,
+) -> Result<Arc<dyn Crypto>, LoginRefusal> {
     if hello.version != crate::client::VERSION {
-        return Err(Refusal::Version { server: crate::client::VERSION });
+        return Err(LoginRefusal::Version { client: hello.version });
     }
     if hello.app != app {
-        return Err(Refusal::Application);
+        return Err(LoginRefusal::Application { client: hello.app });
     }
     // The suite with the highest id is the portable one that every client must have, so that any two can converse.
     let portable = suites.iter().map(|s| s.id()).max();
     let common =
         common_suite(suites, hello.suites.as_slice()).filter(|_| portable.is_some_and(|p| hello.suites.contains(p)));
-    let crypto = common.ok_or(Refusal::Suite)?;
-    if full { Err(Refusal::Full) } else { Ok(crypto) }
+    let crypto = common.ok_or(LoginRefusal::Suite)?;
+    if full { Err(LoginRefusal::Full) } else { Ok(crypto) }
+}
+
+/// What the client is told.
+fn told(why: LoginRefusal) -> Refusal {
+    match why {
+        LoginRefusal::Version { .. } => Refusal::Version { server: crate::client::VERSION },
+        LoginRefusal::Application { .. } => Refusal::Application,
+        LoginRefusal::Suite => Refusal::Suite,
+        LoginRefusal::Full => Refusal::Full,
+        LoginRefusal::Draining => Refusal::Draining,
+        LoginRefusal::Ticket(why) => Refusal::Ticket(why),
+    }
 }

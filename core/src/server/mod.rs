@@ -5,8 +5,10 @@
 //! events to the application. Relayed packets never touch a session: the forwarding plane admits them by route.
 
 mod admin;
+mod admission;
 mod discovery;
 mod login;
+mod meter;
 mod pairs;
 mod search;
 mod session;
@@ -25,6 +27,7 @@ use crate::path::{Way, is_local};
 use crate::relay::{self, Forwarder, RelayLimits};
 use crate::schedule::Schedule;
 use crate::secure::{OpenError, ServerLogin, public_key};
+use admission::Admission;
 use crate::time::Instant;
 use crate::transport::{MAIN, Scope, TransportConfig};
 use crate::wire::buf::Writer;
@@ -42,6 +45,7 @@ use search::Ledger;
 use session::{MAX_SESSIONS, Phase, Session, slot_of};
 
 pub use crate::group::server::{CreateGroupError, DestroyError, JoinError, LeaveError};
+pub use admission::LoginCounters;
 pub use admin::{AcceptError, GroupOptions, ServerCommandError, UnknownClient};
 pub use discovery::{Behaviour as NatBehaviour, Mapping as NatMapping};
 
@@ -50,6 +54,7 @@ pub struct Server {
     config: ServerConfig,
     entropy: Entropy,
     login: ServerLogin,
+    admission: Admission,
     public_key: [u8; 32],
     transport: TransportConfig,
     sessions: Vec<Slot>,
@@ -95,6 +100,8 @@ enum Queued {
     Writable(PeerId, Channel),
     /// A client's session is over. What it sent before stands before this.
     Left(PeerId, EndReason),
+    /// Logins were refused: of which kind the reason was. One entry a kind.
+    Refused(usize),
     /// Traffic of a pair goes otherwise: the lower and the higher client. One entry a pair.
     Path(PeerId, PeerId),
 }
@@ -109,8 +116,10 @@ pub struct ServerCounters {
     pub unopened: u64,
     /// Of those, the ones that were authentic and seen before, or too old to tell.
     pub replayed: u64,
-    /// Login requests that were not answered: not authentic, or too many at once.
+    /// Login requests that were not answered: not authentic, for another key, or too many at once.
     pub logins_dropped: u64,
+    /// Logins that came to nothing before the application heard of them.
+    pub logins: LoginCounters,
     /// Relayed on.
     pub forwarded: u64,
     /// Handed in for relaying and refused: no such session or route, wrong authentication, replayed.
@@ -146,12 +155,14 @@ impl Server {
         config::check_suites(&config.suites)?;
         config::check_limits(&config.limits)?;
         config::check_timers(&config.timers)?;
+        config::check_admission(&config.admission)?;
         let entropy = Entropy::new(&config.seed);
         let mut config = config;
         // The streams hold it from here on; what they drew cannot be drawn again from anything left in memory.
         zeroize::Zeroize::zeroize(&mut config.seed);
         Ok(Self {
-            login: ServerLogin::new(&config.key),
+            login: ServerLogin::new([Some(&config.key), config.second_key.as_ref()].into_iter().flatten()),
+            admission: Admission::new(config.admission, entropy.hasher("admission")),
             public_key: public_key(&config.key),
             transport: crate::client::transport_config(&config.limits, config.congestion),
             sessions: Vec::new(),
@@ -197,6 +208,10 @@ impl Server {
                 Queued::Path(a, b) => {
                     let Some(path) = self.pairs.take_news(a, b) else { continue };
                     return Some(ServerEvent::PathChanged { a, b, path });
+                }
+                Queued::Refused(kind) => {
+                    let Some((why, from, count)) = self.admission.take_news(kind) else { continue };
+                    return Some(ServerEvent::LoginsRefused { why, from, count });
                 }
                 Queued::Left(client, why) => {
                     self.told_left(client);

@@ -49,7 +49,9 @@ impl Server {
 
     /// What came in and was not used, and what was forwarded.
     pub fn counters(&self) -> ServerCounters {
-        self.counters
+        let over = self.admission.counters;
+        let dropped = [over.forged, over.other_key, over.over_source, over.over_prefix, over.over_all];
+        ServerCounters { logins: over, logins_dropped: dropped.iter().sum::<u64>() + self.counters.logins_dropped, ..self.counters }
     }
 
     /// How much the server holds.

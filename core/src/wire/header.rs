@@ -25,6 +25,9 @@ pub(crate) const LOGIN_REPLY: u8 = 0x82;
 /// First byte of a packet wrapped for the server's relay.
 pub(crate) const RELAY: u8 = 0x83;
 
+/// First byte of a retry: the server asks for the same login request with a cookie.
+pub(crate) const LOGIN_RETRY: u8 = 0x84;
+
 /// The fixed bits of a short packet's flags.
 pub(crate) const SHORT: u8 = 0b0100_0000;
 /// The fixed bits and the reserved ones, which are zero.
@@ -60,6 +63,8 @@ pub(crate) enum Kind {
     LoginRequest,
     /// A server answers that.
     LoginReply,
+    /// A server wants to see first that the client receives at its address.
+    LoginRetry,
     /// A short packet for another client, wrapped for the server's relay.
     Relay,
 }
@@ -69,6 +74,7 @@ pub(crate) fn classify(datagram: &[u8]) -> Option<Kind> {
     match *datagram.first()? {
         LOGIN_REQUEST => Some(Kind::LoginRequest),
         LOGIN_REPLY => Some(Kind::LoginReply),
+        LOGIN_RETRY => Some(Kind::LoginRetry),
         RELAY => Some(Kind::Relay),
         _ => Short::read(datagram).ok().map(|short| Kind::Short { cid: short.cid }),
     }
@@ -159,6 +165,7 @@ mod tests {
                 0x81 => Some(Kind::LoginRequest),
                 0x82 => Some(Kind::LoginReply),
                 0x83 => Some(Kind::Relay),
+                0x84 => Some(Kind::LoginRetry),
                 _ => None,
             };
             assert_eq!(classify(&datagram), expected, "{first:#x}");

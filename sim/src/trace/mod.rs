@@ -163,6 +163,7 @@ fn packet_kind(bytes: &[u8]) -> &'static str {
         Some(0x81) => "login",
         Some(0x82) => "login-reply",
         Some(0x83) => "relay",
+        Some(0x84) => "retry",
         Some(_) => "other",
         None => "empty",
     }
