@@ -18,7 +18,7 @@ use posse_core::{
 use quinn_udp::RecvMeta;
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Bytes of a receive buffer: the longest run of coalesced datagrams that a system hands over.
 const RECEIVE_BUFFER: usize = 65_535;
@@ -42,6 +42,8 @@ const MAX_EXTRA_SOCKETS: usize = 256;
 const SEND_PATIENCE: Duration = Duration::from_millis(1);
 /// How often an update asks the system for the host's addresses. A change of network is noticed by its silence anyway.
 const ADDRESS_CHECK: Duration = Duration::from_secs(5);
+/// How often the machine is told what time it is: tickets expire by it, which nobody counts in fractions of this.
+const TIME_CHECK: Duration = Duration::from_secs(10);
 
 /// Why a driver cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +81,8 @@ pub struct Driver<M> {
     buffers: Vec<u8>,
     addresses: Vec<IpAddr>,
     addresses_due: Instant,
+    /// When the machine is next told what time it is.
+    time_due: Instant,
 }
 
 impl<M: Machine> Driver<M> {
@@ -98,9 +102,11 @@ impl<M: Machine> Driver<M> {
             buffers: vec![0; RECEIVE_BUFFER * RECEIVE_BATCH],
             addresses: Vec::new(),
             addresses_due: Instant::ZERO,
+            time_due: Instant::ZERO,
         };
         driver.input(Input::Socket(SocketId::MAIN, SocketInput::Opened { local, max_segments }));
         driver.check_addresses();
+        driver.check_time();
         Ok(driver)
     }
 
@@ -144,6 +150,7 @@ impl<M: Machine> Driver<M> {
     pub(crate) fn catch_up(&mut self) {
         self.io.patience = SEND_PATIENCE;
         self.check_addresses();
+        self.check_time();
         if self.machine.wake().is_some_and(|(at, _)| at <= self.now()) {
             self.input(Input::Wake);
         }
@@ -291,6 +298,19 @@ impl<M: Machine> Driver<M> {
             Request::MapPort(socket) => self.input(Input::PortMapped { socket, external: None }),
             // The first socket lives as long as the driver, and there is no stream to close.
             Request::CloseSocket(_) | Request::Close(_) => {}
+        }
+    }
+
+    /// Tells the machine what time it is, in case somebody set the clock.
+    fn check_time(&mut self) {
+        let now = self.now();
+        if now < self.time_due {
+            return;
+        }
+        self.time_due = now + TIME_CHECK;
+        // A clock before 1970 is none.
+        if let Ok(time) = SystemTime::now().duration_since(UNIX_EPOCH) {
+            self.input(Input::UnixTime(time));
         }
     }
 

@@ -42,9 +42,11 @@ pub use std_server::{ServeError, Server, ServerOptions};
 
 pub use posse_core;
 pub use posse_core::client::{Memory, Overflow, PeerView, SendError, Sent, Usage};
-pub use posse_core::config::{Algorithm, ConfigError, Congestion, Doors, Limits, SearchLimits, Techniques, Timers};
+pub use posse_core::config::{
+    Admission, Algorithm, ConfigError, Congestion, Doors, Limits, Rate, SearchLimits, Techniques, Tickets, Timers,
+};
 pub use posse_core::server::{
-    AcceptError, CreateGroupError, DestroyError, GroupOptions, JoinError, LeaveError, NatBehaviour, NatMapping,
-    ServerCounters, ServerSize, UnknownClient,
+    AcceptError, CreateGroupError, DestroyError, GroupOptions, JoinError, LeaveError, LoginCounters, NatBehaviour,
+    NatMapping, ServerCounters, ServerSize, UnknownClient,
 };
 pub use posse_core::*;

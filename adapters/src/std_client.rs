@@ -23,6 +23,8 @@ pub struct ClientOptions {
     pub app: u64,
     /// Presented to the server's application, encrypted; at most 1,024 bytes.
     pub token: Vec<u8>,
+    /// What a login server gave for this server, if it wants such: see [`posse_core::ticket`]. Empty for none.
+    pub ticket: Vec<u8>,
     /// Where the socket is bound. By default any port on every address of the server's family.
     pub bind: SocketAddr,
     /// Its bounds.
@@ -46,6 +48,7 @@ impl ClientOptions {
             server_key,
             app,
             token: Vec::new(),
+            ticket: Vec::new(),
             bind: SocketAddr::new(any, 0),
             limits: Limits::default(),
             timers: Timers::default(),
@@ -53,6 +56,12 @@ impl ClientOptions {
             #[cfg(feature = "recorder")]
             record: None,
         }
+    }
+
+    /// With this ticket for the server.
+    pub fn ticket(mut self, ticket: impl Into<Vec<u8>>) -> Self {
+        self.ticket = ticket.into();
+        self
     }
 
     /// With this token for the server's application.
@@ -73,6 +82,7 @@ impl ClientOptions {
     pub(crate) fn driver(self) -> Result<Driver<Machine>, ConnectError> {
         let mut config = ClientConfig::new(self.server, self.server_key, self.app, os_seed()?);
         config.token = self.token;
+        config.ticket = self.ticket;
         config.suites = suites(aes_hardware());
         config.limits = self.limits;
         config.timers = self.timers;

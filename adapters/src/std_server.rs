@@ -5,7 +5,9 @@ use crate::recording::{RecordError, Recording};
 use crate::seed::{SeedError, aes_hardware, os_seed};
 use crate::socket::BindError;
 use posse_core::client::{Memory, SendError, Sent};
-use posse_core::config::{ConfigError, Congestion, Doors, Limits, ServerConfig, Techniques, Timers};
+use posse_core::config::{
+    Admission, ConfigError, Congestion, Doors, Limits, ServerConfig, Techniques, Tickets, Timers,
+};
 use posse_core::secure::suites;
 use posse_core::server::{
     AcceptError, CreateGroupError, DestroyError, GroupOptions, JoinError, LeaveError, NatBehaviour, Server as Machine,
@@ -21,6 +23,8 @@ use std::time::Duration;
 pub struct ServerOptions {
     /// The server's secret key. Clients know its public half beforehand, so keep it over restarts; [`os_seed`] makes one.
     pub key: [u8; 32],
+    /// Another one that clients may use as well: the one before, while not all have heard of the new one, or the next.
+    pub second_key: Option<[u8; 32]>,
     /// Which application this is; clients of another one are refused.
     pub app: u64,
     /// Its bounds.
@@ -39,6 +43,10 @@ pub struct ServerOptions {
     pub doors: Doors,
     /// What clients try where plain hole punching leads nowhere.
     pub techniques: Techniques,
+    /// How many logins are read.
+    pub admission: Admission,
+    /// Whether clients need a ticket, and which are good. `None`: they need none.
+    pub tickets: Option<Tickets>,
 }
 
 impl ServerOptions {
@@ -46,6 +54,7 @@ impl ServerOptions {
     pub fn new(key: [u8; 32], app: u64) -> Self {
         Self {
             key,
+            second_key: None,
             app,
             limits: Limits::default(),
             timers: Timers::default(),
@@ -54,6 +63,8 @@ impl ServerOptions {
             record: None,
             doors: Doors::default(),
             techniques: Techniques::default(),
+            admission: Admission::default(),
+            tickets: None,
         }
     }
 }
@@ -68,6 +79,9 @@ impl ServerOptions {
         config.congestion = self.congestion;
         config.doors = self.doors;
         config.techniques = self.techniques;
+        config.second_key = self.second_key;
+        config.admission = self.admission;
+        config.tickets = self.tickets;
         #[cfg(feature = "recorder")]
         let wish = self.record.map(|file| (file, posse_record::Construction::Server(Box::new(config.clone()))));
         #[cfg_attr(not(feature = "recorder"), expect(unused_mut, reason = "nothing taps it"))]
@@ -148,6 +162,12 @@ impl Server {
     pub fn reject(&mut self, login: LoginId, message: &[u8]) -> Result<(), AcceptError> {
         let now = self.driver.now();
         self.driver.machine_mut().reject(now, login, message)
+    }
+
+    /// Lets nobody in any more, or again: see [`posse_core::Server::drain`].
+    pub fn drain(&mut self, on: bool) {
+        let now = self.driver.now();
+        self.driver.machine_mut().drain(now, on);
     }
 
     /// Ends a client's session.

@@ -22,6 +22,8 @@ struct Puppet {
     unmapped: Vec<SocketId>,
     addresses: Vec<std::net::IpAddr>,
     woken: Vec<Instant>,
+    /// Since 1970.
+    time: Option<Duration>,
 }
 
 impl Machine for Puppet {
@@ -36,6 +38,7 @@ impl Machine for Puppet {
             Input::Stream(id, StreamInput::Closed(StreamEnd::Refused)) => self.refused.push(id),
             Input::PortMapped { socket, external: None } => self.unmapped.push(socket),
             Input::Interfaces(addresses) => self.addresses = addresses.to_vec(),
+            Input::UnixTime(time) => self.time = Some(time),
             Input::Wake if self.wake_at.is_some_and(|at| at <= now) => {
                 self.wake_at = None;
                 self.woken.push(now);
@@ -277,6 +280,13 @@ fn a_socket_of_both_families_shows_ipv4_addresses_as_such() {
 fn a_machine_learns_its_hosts_addresses() {
     assert_eq!(local().machine().addresses, [std::net::IpAddr::from([127, 0, 0, 1])]);
     assert!(driver("0.0.0.0:0").machine().addresses.iter().all(|ip| ip.is_ipv4() && !ip.is_loopback()));
+}
+
+#[test]
+fn a_machine_learns_what_time_it_is() {
+    let before = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let told = local().machine().time.unwrap();
+    assert!(told.abs_diff(before) < Duration::from_secs(60), "{told:?}");
 }
 
 #[test]

@@ -209,6 +209,42 @@ fn a_server_keeps_its_key_in_a_file_of_its_own() {
 }
 
 #[test]
+fn a_server_with_tickets_lets_each_in_once_and_one_that_drains_waits_for_who_is_there() {
+    let folder = std::env::temp_dir().join(format!("posse-program-test-tickets-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir(&folder).unwrap();
+    let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let more = ["--tickets", &file("tickets"), "--second-key", &file("second"), "--drain", "60"];
+    let mut server = Server::new(&more);
+    let made = posse(&["ticket", "--key", &file("tickets"), "--server-key", &server.key]).output().unwrap();
+    let ticket = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+    let (why, code) = failure(server.join("ann", &[]));
+    assert!(why.contains("--ticket") && code == Some(1), "{why}");
+    let (why, code) = failure(server.join("ann", &["--ticket", "7"]));
+    assert!(why.contains("hexadecimal") && code == Some(2), "{why}");
+    let mut ann = server.join("ann", &["--ticket", &ticket, "--json", "--for", "3"]).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(ann.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.contains("connected"), "{first}");
+    let (why, code) = failure(server.join("ben", &["--ticket", &ticket]));
+    assert!(why.contains("used already") && code == Some(1), "{why}");
+
+    terminate(&server.child);
+    let mut told = (&mut server.lines).lines().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let draining = told.find(|line| line["type"] == "draining").unwrap();
+    assert_eq!(draining["clients"], 1);
+    let again = posse(&["ticket", "--key", &file("tickets"), "--server-key", &server.key]).output().unwrap();
+    let again = String::from_utf8(again.stdout).unwrap().trim().to_owned();
+    let who = ["join", "--server", &server.address, "--server-key", &server.key, "--room", "lobby", "--name", "cid"];
+    let (why, code) = failure(posse(&[&who[..], &["--ticket", &again]].concat()));
+    assert!(why.contains("about to stop") && code == Some(1), "{why}");
+    assert_eq!(ann.wait().unwrap().code(), Some(0), "whoever was there could stay");
+    assert_eq!(told.last().unwrap()["type"], "stopped");
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn what_was_recorded_replays_to_the_same_digest() {
     let folder = std::env::temp_dir().join(format!("posse-program-test-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
@@ -261,6 +297,7 @@ fn a_server_tells_how_it_fares() {
         assert!(told.lines().any(|l| l == line), "{line} in {told}");
     }
     assert!(told.contains("posse_dropped_datagrams_total{reason=\"relay_full\"} 0"), "{told}");
+    assert!(told.contains("posse_logins_refused_total{reason=\"cookie\"} 0"), "{told}");
     assert!(get(&address, "GET /health HTTP/1.1\r\n\r\n").ends_with("\r\n\r\nok\n"));
     assert!(get(&address, "GET /other HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
     assert!(get(&address, "POST /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 400"));

@@ -172,6 +172,11 @@ pub enum Command {
         /// Where.
         group: GroupId,
     },
+    /// Server: let nobody in any more, or again.
+    Drain {
+        /// Whether nobody is let in.
+        on: bool,
+    },
     /// Server: end a group.
     DestroyGroup {
         /// Which.

@@ -2,7 +2,7 @@
 
 mod admission;
 
-pub use admission::{Admission, Rate};
+pub use admission::{Admission, Rate, Tickets};
 
 use crate::ids::SocketId;
 use crate::secure::Crypto;
@@ -23,6 +23,8 @@ pub struct ClientConfig {
     pub app: u64,
     /// Presented to the server's application under the session's keys; at most 1,024 bytes.
     pub token: Vec<u8>,
+    /// What a login server gave for this server, if it wants such: see [`crate::ticket`]. Empty for none.
+    pub ticket: Vec<u8>,
     /// Source of all randomness and keys of this client: 32 bytes from the operating system, used once.
     pub seed: [u8; 32],
     /// Cipher suites that it can use; see [`crate::secure::suites`].
@@ -43,6 +45,7 @@ impl ClientConfig {
             server_key,
             app,
             token: Vec::new(),
+            ticket: Vec::new(),
             seed,
             suites: crate::secure::suites(false),
             limits: Limits::default(),
@@ -77,6 +80,8 @@ pub struct ServerConfig {
     pub techniques: Techniques,
     /// How many logins it reads.
     pub admission: Admission,
+    /// Whether clients need a ticket, and which are good. `None`: they need none.
+    pub tickets: Option<Tickets>,
 }
 
 /// Other addresses of a server, as clients reach them, by which it learns how their NATs behave. They serve nothing else. The
@@ -137,6 +142,7 @@ impl ServerConfig {
             timers: Timers::default(),
             congestion: Congestion::default(),
             admission: Admission::default(),
+            tickets: None,
             doors: Doors::default(),
             techniques: Techniques::default(),
         }
@@ -284,6 +290,14 @@ pub enum ConfigError {
         /// Its length in bytes.
         len: usize,
         /// The most that fit.
+        max: usize,
+    },
+    /// The ticket is too long to be one.
+    #[error("the ticket has {len} bytes, at most {max} are possible")]
+    TicketTooLong {
+        /// Its length in bytes.
+        len: usize,
+        /// The most that one has.
         max: usize,
     },
     /// A bound is below what the protocol needs.

@@ -1,6 +1,7 @@
 //! What a machine tells its application: owned and small. A message's bytes go into the caller's reusable buffer.
 
 use crate::ids::{Channel, GroupId, LoginId, PeerId};
+use crate::ticket::Ticket;
 use crate::time::Duration;
 use alloc::boxed::Box;
 use core::net::SocketAddr;
@@ -71,6 +72,8 @@ pub enum ServerEvent {
         from: SocketAddr,
         /// What its application presented.
         token: Box<[u8]>,
+        /// The ticket that it came with, if the server asks for such; nobody else comes with the same one.
+        ticket: Option<Box<Ticket>>,
     },
     /// Logins were refused before they came to ask; the client hears the same. Those between two polls, for reasons of one
     /// kind, are told as one.

@@ -25,6 +25,7 @@ mod relay;
 mod schedule;
 pub mod secure;
 pub mod server;
+pub mod ticket;
 pub mod time;
 mod transport;
 pub mod wire;

@@ -255,6 +255,10 @@ impl Put<'_> {
                 self.u8(7);
                 self.u64(group.raw());
             }
+            Command::Drain { on } => {
+                self.u8(8);
+                self.u8((*on).into());
+            }
             _ => return Err(Unknown),
         }
         Ok(())
@@ -470,6 +474,7 @@ impl<'a> Get<'a> {
             5 => Command::Join { member: self.peer()?, group: self.group()?, message: self.bytes()?.to_vec() },
             6 => Command::Leave { member: self.peer()?, group: self.group()? },
             7 => Command::DestroyGroup { group: self.group()? },
+            8 => Command::Drain { on: self.bool()? },
             _ => return None,
         })
     }
@@ -543,6 +548,7 @@ mod tests {
             Command::Join { member: peer, group, message: bytes },
             Command::Leave { member: peer, group },
             Command::DestroyGroup { group },
+            Command::Drain { on: true },
         ];
         commands.iter().for_each(|command| round_trip(Entry::Command(command)));
         [Entry::Transmit(room), Entry::PollEvent, Entry::PollRequest].into_iter().for_each(round_trip);

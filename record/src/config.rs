@@ -1,7 +1,7 @@
 //! How the recorded machine was made.
 
 use crate::code::{Get, Put, Unknown};
-use posse_core::config::{Admission, Doors, Rate, SearchLimits, Techniques};
+use posse_core::config::{Admission, Doors, Rate, SearchLimits, Techniques, Tickets};
 use posse_core::secure::{Crypto, suites};
 use posse_core::{Algorithm, ClientConfig, Congestion, Limits, ServerConfig, Timers};
 use std::sync::Arc;
@@ -24,6 +24,7 @@ impl Construction {
                 put.bytes(&config.server_key);
                 put.u64(config.app);
                 put.bytes(&config.token);
+                put.bytes(&config.ticket);
                 put.bytes(&config.seed);
                 put_suites(put, &config.suites);
                 put_rest(put, &config.limits, &config.timers, &config.congestion)
@@ -53,9 +54,10 @@ impl Construction {
         Some(match get.u8()? {
             0 => {
                 let (server, key) = (get.addr()?, get.bytes()?.try_into().ok()?);
-                let (app, token, seed) = (get.u64()?, get.bytes()?.to_vec(), get.bytes()?.try_into().ok()?);
+                let (app, token, ticket) = (get.u64()?, get.bytes()?.to_vec(), get.bytes()?.to_vec());
+                let seed = get.bytes()?.try_into().ok()?;
                 let mut config = ClientConfig::new(server, key, app, seed);
-                config.token = token;
+                (config.token, config.ticket) = (token, ticket);
                 config.suites = get_suites(get)?;
                 (config.limits, config.timers, config.congestion) = get_rest(get)?;
                 Self::Client(Box::new(config))
@@ -91,6 +93,11 @@ fn put_admission(put: &mut Put<'_>, config: &ServerConfig) {
         put.u64(per_second.into());
         put.u64(burst.into());
     }
+    put.option(config.tickets, |put, Tickets { key, second_key, remembered }| {
+        put.bytes(&key);
+        put.option(second_key, |put, key| put.bytes(&key));
+        put.size(remembered);
+    });
 }
 
 fn get_admission(get: &mut Get<'_>, config: &mut ServerConfig) -> Option<()> {
@@ -99,6 +106,11 @@ fn get_admission(get: &mut Get<'_>, config: &mut ServerConfig) -> Option<()> {
     for rate in [unproven, proven, source, prefix] {
         *rate = Rate { per_second: get.u64()?.try_into().ok()?, burst: get.u64()?.try_into().ok()? };
     }
+    config.tickets = get.option(|get| {
+        let key = get.bytes()?.try_into().ok()?;
+        let second_key = get.option(|get| get.bytes()?.try_into().ok())?;
+        Some(Tickets { key, second_key, remembered: get.size()? })
+    })?;
     Some(())
 }
 

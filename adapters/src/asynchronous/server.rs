@@ -69,6 +69,11 @@ impl Server {
         self.engine().act(|machine, now| machine.reject(now, login, message))
     }
 
+    /// Lets nobody in any more, or again: see [`posse_core::Server::drain`].
+    pub fn drain(&self, on: bool) {
+        self.engine().act(|machine, now| machine.drain(now, on));
+    }
+
     /// Ends a client's session.
     pub fn disconnect(&self, client: PeerId) -> Result<(), UnknownClient> {
         self.engine().act(|machine, now| machine.disconnect(now, client))

@@ -1,4 +1,5 @@
-//! Keys as text: 64 hexadecimal digits. A server's secret one lives in a file that only its owner may read.
+//! Keys as text. A server's secret one, 64 hexadecimal digits, lives in a file that only its owner may read; its public one
+//! has eight more digits that make a slip of the pen show.
 
 use posse::{SeedError, os_seed};
 use std::fs::{File, OpenOptions};
@@ -88,9 +89,9 @@ pub(crate) fn from_hex(text: &str) -> Option<[u8; 32]> {
     Some(key)
 }
 
-/// For the command line.
+/// A public key, for the command line.
 pub(crate) fn parse(text: &str) -> Result<[u8; 32], String> {
-    from_hex(text).ok_or_else(|| "a key is 64 hexadecimal digits, as `posse serve` prints them".into())
+    posse::secure::parse_key(text).map_err(|why| format!("{why} (`posse serve` prints it)"))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod metrics;
 mod output;
 mod serve;
 mod stop;
+mod ticket;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -24,6 +25,8 @@ enum Command {
     Serve(serve::Options),
     /// Join a room: chat, or send numbered messages and account for them.
     Join(join::Options),
+    /// Make a ticket, without which `posse serve --tickets` lets nobody in.
+    Ticket(ticket::Options),
     /// Run a server and three clients over this host's loopback sockets and tell what happens.
     Demo(demo::Options),
 }
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve(options) => serve::run(&options),
         Command::Join(options) => join::run(&options),
+        Command::Ticket(options) => ticket::run(&options),
         Command::Demo(options) => demo::run(&options),
     }
 }

@@ -172,6 +172,23 @@ fn text(snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
         ("send_failed", driver.failed),
     ];
     family(&mut registry, "dropped_datagrams", "Datagrams not used or not sent, by reason", "reason", &dropped);
+    let logins = counters.logins;
+    let refused = [
+        ("cookie", logins.retried),
+        ("source", logins.over_source),
+        ("prefix", logins.over_prefix),
+        ("rate", logins.over_all),
+        ("other_key", logins.other_key),
+        ("forged", logins.forged),
+        ("version", logins.version),
+        ("application", logins.application),
+        ("suite", logins.suite),
+        ("full", logins.full),
+        ("draining", logins.draining),
+        ("ticket", logins.ticket),
+    ];
+    let help = "Logins that came to nothing, or had to come again (cookie), by reason";
+    family(&mut registry, "logins_refused", help, "reason", &refused);
     let paths = [("direct", events.direct), ("relayed", events.relayed)];
     family(&mut registry, "path_changes", "Changes of the way between two clients, by the new way", "path", &paths);
     let mut text = String::new();

@@ -1,14 +1,15 @@
 //! `posse serve`: the stock server.
 
-use crate::key::{self, hex};
+use crate::key;
 use crate::metrics::{Events, Metrics, Snapshot};
 use crate::output::{complain, ms, say, say_json, tame};
 use crate::stop::Stop;
 use posse::rooms::{self, Change, RoomLimits, Rooms};
-use posse::{PeerId, Server, ServerOptions, os_seed};
+use posse::secure::key_text;
+use posse::{PeerId, Server, ServerEvent, ServerOptions, Tickets, os_seed};
 use serde_json::json;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,24 @@ pub(crate) struct Options {
     /// public one.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// File of another secret key that clients may use as well: the one before or the next, while not all have the new public
+    /// one.
+    #[arg(long, value_name = "FILE")]
+    second_key: Option<PathBuf>,
+    /// Let in only who brings a ticket, made with the secret in this file (made if there is none): by `posse ticket`, or by a
+    /// login server of your own.
+    #[arg(long, value_name = "FILE")]
+    tickets: Option<PathBuf>,
+    /// When asked to stop, take nobody in any more but wait for those who are there to leave, for so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=604_800))]
+    drain: u32,
+    /// Most clients, those that are logging in included.
+    #[arg(long, value_name = "N", default_value_t = 60_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    max_clients: u32,
+    /// Logins a second that are read from whoever sends them. When more come, clients have to show first that they receive
+    /// at their address, which takes a round trip more and costs this host next to nothing.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    login_rate: u32,
     /// A second UDP port, by which clients' NATs are told apart; open it in the firewall too.
     #[arg(long, value_name = "PORT")]
     door_port: Option<u16>,
@@ -60,16 +79,16 @@ pub(crate) fn run(options: &Options) -> ExitCode {
 fn serve(options: &Options) -> Result<(), String> {
     let stop = Stop::install().map_err(|e| format!("cannot heed signals: {e}"))?;
     let key = match &options.key {
-        Some(file) => {
-            let key = key::read_or_create(file).map_err(|e| e.to_string())?;
-            if key::is_exposed(file) {
-                complain("serve", &format!("others may read {}: chmod 600 it", file.display()));
-            }
-            key
-        }
+        Some(file) => kept(file)?,
         None => os_seed().map_err(|e| e.to_string())?,
     };
     let mut config = ServerOptions::new(key, rooms::APP);
+    config.second_key = options.second_key.as_deref().map(kept).transpose()?;
+    config.tickets = options.tickets.as_deref().map(kept).transpose()?.map(Tickets::new);
+    config.limits.max_clients = options.max_clients as usize;
+    config.admission.unproven.per_second = options.login_rate;
+    // Two seconds of them, as by default.
+    config.admission.unproven.burst = options.login_rate.saturating_mul(2);
     config.record.clone_from(&options.record);
     config.doors.second_port = options.door_port.map(|port| SocketAddr::new(options.listen.ip(), port));
     let mut server = Server::bind(options.listen, config).map_err(|e| e.to_string())?;
@@ -81,10 +100,23 @@ fn serve(options: &Options) -> Result<(), String> {
 
     let mut rooms = Rooms::new(RoomLimits { members: options.room_size, ..RoomLimits::default() });
     let mut payload = Vec::new();
-    while !stop.asked() {
+    let mut patience = None;
+    loop {
         turn(&mut server, &mut rooms, &mut payload, &mut report)?;
         if let Some(metrics) = &metrics {
             metrics.leave(report.snapshot(&server, &rooms));
+        }
+        if stop.asked() {
+            let until = *patience.get_or_insert_with(|| {
+                server.drain(true);
+                if options.drain > 0 {
+                    report.draining(server.size().clients);
+                }
+                Instant::now() + Duration::from_secs(options.drain.into())
+            });
+            if server.size().sessions == 0 || Instant::now() >= until {
+                break;
+            }
         }
         server.wait(LONGEST_WAIT);
     }
@@ -104,10 +136,20 @@ fn serve(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
+/// The key in a file; others should not be able to read it.
+fn kept(file: &Path) -> Result<[u8; 32], String> {
+    let key = key::read_or_create(file).map_err(|e| e.to_string())?;
+    if key::is_exposed(file) {
+        complain("serve", &format!("others may read {}: chmod 600 it", file.display()));
+    }
+    Ok(key)
+}
+
 fn turn(server: &mut Server, rooms: &mut Rooms, payload: &mut Vec<u8>, report: &mut Report) -> Result<(), String> {
     server.update().map_err(|e| e.to_string())?;
     while let Some(event) = server.next_event(payload) {
         report.events.take(&event);
+        report.logins_refused(&event);
         if let Some(change) = rooms.handle(&event, server) {
             report.changed(&change);
         }
@@ -134,7 +176,7 @@ impl Report {
     }
 
     fn began(&self, server: &Server, kept: bool, metrics: Option<SocketAddr>) {
-        let (addr, key) = (server.local_addr(), hex(&server.public_key()));
+        let (addr, key) = (server.local_addr(), key_text(&server.public_key()));
         if self.json {
             return say_json(
                 "serving",
@@ -153,6 +195,19 @@ impl Report {
         }
         let at = if addr.ip().is_unspecified() { format!("THIS-HOST:{}", addr.port()) } else { addr.to_string() };
         say(&format!("join with: posse join --server {at} --server-key {key} --room lobby --name YOU --chat"));
+    }
+
+    fn logins_refused(&self, event: &ServerEvent) {
+        let ServerEvent::LoginsRefused { why, from, count } = event else { return };
+        if self.json {
+            let why = format!("{why:?}");
+            let at_ms = ms(self.start.elapsed());
+            return say_json(
+                "logins_refused",
+                json!({ "address": from.to_string(), "why": why, "count": count, "at_ms": at_ms }),
+            );
+        }
+        say(&format!("refused {count} logins, the last from {from}: {why:?}"));
     }
 
     fn changed(&mut self, change: &Change) {
@@ -185,6 +240,15 @@ impl Report {
             Change::Refused { from, why } => say(&format!("refused {from}: {why}")),
             Change::Failed { why, .. } => say(&format!("could not seat a client: {why}")),
             _ => {}
+        }
+    }
+
+    /// Asked to stop; `clients` are still there.
+    fn draining(&self, clients: usize) {
+        if self.json {
+            say_json("draining", json!({ "clients": clients, "at_ms": ms(self.start.elapsed()) }));
+        } else if clients > 0 {
+            say(&format!("draining: nobody is let in any more, {clients} are still here (again to stop at once)"));
         }
     }
 

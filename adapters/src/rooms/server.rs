@@ -121,7 +121,7 @@ impl Rooms {
     /// Does what an event asks for.
     pub fn handle(&mut self, event: &ServerEvent, host: &mut impl Host) -> Option<Change> {
         match event {
-            ServerEvent::LoginRequested { login, from, token } => match self.judge(token) {
+            ServerEvent::LoginRequested { login, from, token, .. } => match self.judge(token) {
                 Ok(request) => self.let_in(*login, request, host),
                 Err(why) => {
                     host.reject(*login, &why.encode()).ok()?;

@@ -72,7 +72,12 @@ impl Stage {
 
 fn knock(login: u32, token: impl Into<Vec<u8>>) -> ServerEvent {
     let token: Vec<u8> = token.into();
-    ServerEvent::LoginRequested { login: LoginId::new(login, 1), from: ([192, 0, 2, 1], 5).into(), token: token.into() }
+    ServerEvent::LoginRequested {
+        login: LoginId::new(login, 1),
+        from: ([192, 0, 2, 1], 5).into(),
+        token: token.into(),
+        ticket: None,
+    }
 }
 
 fn to(login: u32, room: &str) -> ServerEvent {

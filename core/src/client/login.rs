@@ -69,7 +69,7 @@ impl Login {
         let key = SessionKey::new(entropy.keys());
         let ids: Vec<u8> = config.suites.iter().map(|s| s.id()).collect();
         let suites = SuiteList::new(&ids).ok_or(LoginError::Suite)?;
-        let hello = Hello { version: VERSION, app: config.app, suites, ticket: b"" };
+        let hello = Hello { version: VERSION, app: config.app, suites, ticket: &config.ticket };
         Ok(Self {
             exchange: ClientLogin::new(entropy.keys(), &key, &config.server_key, &hello)?,
             key: Some(key),

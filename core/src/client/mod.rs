@@ -21,6 +21,7 @@ use crate::machine::{self, Entry, Input, Machine, Request, SendFailure, SocketIn
 use crate::outbox::Outbox;
 use crate::path::Way;
 use crate::secure::OpenError;
+use crate::ticket;
 use crate::time::{Duration, Instant};
 use crate::wire::control::{MAX_CANDIDATES, MAX_TOKEN};
 use crate::wire::header::{self, Kind};
@@ -191,6 +192,9 @@ impl Client {
         config::check_timers(&config.timers)?;
         if config.token.len() > MAX_TOKEN {
             return Err(ConfigError::TokenTooLong { len: config.token.len(), max: MAX_TOKEN });
+        }
+        if config.ticket.len() > ticket::MAX_LEN {
+            return Err(ConfigError::TicketTooLong { len: config.ticket.len(), max: ticket::MAX_LEN });
         }
         let mut entropy = Entropy::new(&config.seed);
         let login = Login::new(now, &config, &mut entropy).map_err(|_| ConfigError::ServerKey)?;

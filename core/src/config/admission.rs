@@ -34,6 +34,32 @@ impl Default for Admission {
     }
 }
 
+/// Tickets that a server asks for: see [`crate::ticket`]. Its driver has to tell it the time
+/// ([`Input::UnixTime`](crate::Input::UnixTime)).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Tickets {
+    /// What it shares with the login servers.
+    pub key: [u8; 32],
+    /// Another such key that is as good: the one before or the next.
+    pub second_key: Option<[u8; 32]>,
+    /// Tickets that it remembers as used, until they expire; while there are as many, it takes no more. 65,536 of 32 bytes
+    /// are 2 MiB: a full server's clients, with tickets that are good for a minute.
+    pub remembered: usize,
+}
+
+impl Tickets {
+    /// With this key and nothing else.
+    pub const fn new(key: [u8; 32]) -> Self {
+        Self { key, second_key: None, remembered: 65_536 }
+    }
+}
+
+impl core::fmt::Debug for Tickets {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Tickets").field("remembered", &self.remembered).finish_non_exhaustive()
+    }
+}
+
 /// A bucket that fills steadily.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rate {

@@ -70,7 +70,9 @@ pub fn parse_key(text: &str) -> Result<[u8; 32], KeyTextError> {
     };
     let key = parse_hex(digits, 1)?;
     match check {
-        Some(check) if parse_hex::<HINT_LEN>(check, DIGITS.saturating_add(2))? != hint(&key) => Err(KeyTextError::Check),
+        Some(check) if parse_hex::<HINT_LEN>(check, DIGITS.saturating_add(2))? != hint(&key) => {
+            Err(KeyTextError::Check)
+        }
         _ => Ok(key),
     }
 }

@@ -125,6 +125,15 @@ impl Server {
         Ok(())
     }
 
+    /// From now on nobody is let in: new logins are refused, and told that the server is about to stop. Whoever is there
+    /// stays, and may still be put into groups; who waits for the application's word may still be accepted. A server that is
+    /// to stop in peace drains, waits until [`ServerSize::sessions`](super::ServerSize::sessions) is 0 or its patience is
+    /// over, and disconnects the rest. `on` false takes it back.
+    pub fn drain(&mut self, now: Instant, on: bool) {
+        self.record_command(now, || Command::Drain { on });
+        self.admission.draining = on;
+    }
+
     /// Ends a client's session. Its groups lose it at once. What was sent to it reliably is still delivered, for a second at
     /// most (three probe timeouts if those are longer); then it is told.
     pub fn disconnect(&mut self, now: Instant, client: PeerId) -> Result<(), UnknownClient> {
@@ -219,6 +228,7 @@ impl Server {
             Command::Join { member, group, message } => self.join_group(now, *member, *group, message)?,
             Command::Leave { member, group } => self.leave_group(now, *member, *group)?,
             Command::DestroyGroup { group } => self.destroy_group(now, *group)?,
+            Command::Drain { on } => self.drain(now, *on),
         }
         Ok(())
     }

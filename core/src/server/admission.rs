@@ -81,6 +81,8 @@ pub(super) struct Admission {
     pub(super) counters: LoginCounters,
     /// What the application is to hear: why, from where, how many; one a kind of reason.
     news: [Option<(LoginRefusal, SocketAddr, u64)>; KINDS],
+    /// Nobody is let in any more.
+    pub(super) draining: bool,
 }
 
 /// Kinds of [`LoginRefusal`].
@@ -100,6 +102,7 @@ impl Admission {
             cookies: Cookies::default(),
             counters: LoginCounters::default(),
             news: [None; KINDS],
+            draining: false,
         }
     }
 
@@ -295,13 +298,21 @@ mod tests {
         assert_ne!(first, second);
         assert_eq!(gate.judge(ms(63_000), at(1, 1), 7, first), Verdict::Read, "the key before");
         assert_eq!(gate.judge(ms(122_500), at(1, 1), 7, second), Verdict::Read);
-        assert_ne!(gate.admission.cookies.check(ms(122_500), at(1, 1), &login::request(&[0x81; REQUEST_LEN]).unwrap()), true);
+        assert_ne!(
+            gate.admission.cookies.check(ms(122_500), at(1, 1), &login::request(&[0x81; REQUEST_LEN]).unwrap()),
+            true
+        );
     }
 
     #[test]
     fn who_has_a_cookie_is_under_the_rates_of_its_source_and_prefix() {
         let few = Rate { per_second: 1, burst: 10 };
-        let rates = Rates { unproven: Rate { per_second: 1, burst: 1 }, source: few, prefix: Rate { burst: 25, ..few }, ..Rates::default() };
+        let rates = Rates {
+            unproven: Rate { per_second: 1, burst: 1 },
+            source: few,
+            prefix: Rate { burst: 25, ..few },
+            ..Rates::default()
+        };
         let mut gate = gate(rates);
         let mut read = Vec::new();
         // Four hosts of one network, and one of another.

@@ -13,6 +13,7 @@ use crate::ids::{PeerId, SocketId};
 use crate::link::DATAGRAM;
 use crate::outbox::{Outbox, Transmit};
 use crate::secure::{Asked, Crypto, Protection, RelayKey};
+use crate::ticket::Audience;
 use crate::time::Instant;
 use crate::wire::login::{self, Hello, Refusal, Request};
 use alloc::boxed::Box;
@@ -57,14 +58,7 @@ impl Server {
         }
     }
 
-    fn read_login(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        request: &Request<'_>,
-        datagram: &[u8],
-        out: &mut Outbox,
-    ) {
+    fn read_login(&mut self, now: Instant, from: SocketAddr, request: &Request<'_>, datagram: &[u8], out: &mut Outbox) {
         let Some(space) = out.reserve(DATAGRAM) else { return };
         let slot = self.free.last().copied().unwrap_or(self.sessions.len() as u32);
         let full = self.handshakes >= self.config.limits.max_handshakes
@@ -74,9 +68,22 @@ impl Server {
         let id = session_id(slot, u64::from_be_bytes(seed));
         let mut agreed: Option<(Arc<dyn Crypto>, Vec<u8>)> = None;
         let mut refusal = None;
+        let (mut ticket, draining) = (None, self.admission.draining);
         let (app, suites) = (self.config.app, &self.config.suites);
-        let decide = |asked: &Asked<'_>| match judge(&asked.hello, app, suites, full) {
-            Ok(crypto) => {
+        self.tickets.tidy(now);
+        let judge = |asked: &Asked<'_>| {
+            let crypto = judge(&asked.hello, app, suites)?;
+            let audience = Audience { server_key: &asked.server_key, app };
+            let ticket = self.tickets.check(now, audience, asked.hello.ticket).map_err(LoginRefusal::Ticket)?;
+            match () {
+                () if draining => Err(LoginRefusal::Draining),
+                () if full => Err(LoginRefusal::Full),
+                () => Ok((crypto, ticket)),
+            }
+        };
+        let decide = |asked: &Asked<'_>| match judge(asked) {
+            Ok((crypto, brought)) => {
+                ticket = brought;
                 let suite = crypto.id();
                 agreed = Some((crypto, asked.hello.suites.as_slice().to_vec()));
                 Ok((id, suite))
@@ -105,8 +112,9 @@ impl Server {
         let peer = PeerId::new(slot, place.generation);
         let protection = Protection::without_shares(crypto, &secrets.link, Session::ROLE);
         let key = answer.client_key;
+        ticket.iter().for_each(|ticket| self.tickets.take(ticket));
         let request = *request.ephemeral;
-        let answered = Answered { id, peer, addr: from, key, suites, request, reply, protection };
+        let answered = Answered { id, peer, addr: from, key, suites, request, ticket, reply, protection };
         let streams = ["client link", "roaming"].map(|label| self.entropy.stream(label, id));
         let session = Session::new(now, &self.config, &self.transport, streams, answered);
         place.session = Some(Box::new(session));
@@ -120,12 +128,7 @@ impl Server {
 }
 
 /// Whether a login may go on, and with which suite.
-fn judge(
-    hello: &Hello<'_>,
-    app: u64,
-    suites: &[Arc<dyn Crypto>],
-    full: bool,
-) -> Result<Arc<dyn Crypto>, LoginRefusal> {
+fn judge(hello: &Hello<'_>, app: u64, suites: &[Arc<dyn Crypto>]) -> Result<Arc<dyn Crypto>, LoginRefusal> {
     if hello.version != crate::client::VERSION {
         return Err(LoginRefusal::Version { client: hello.version });
     }
@@ -136,8 +139,7 @@ fn judge(
     let portable = suites.iter().map(|s| s.id()).max();
     let common =
         common_suite(suites, hello.suites.as_slice()).filter(|_| portable.is_some_and(|p| hello.suites.contains(p)));
-    let crypto = common.ok_or(LoginRefusal::Suite)?;
-    if full { Err(LoginRefusal::Full) } else { Ok(crypto) }
+    common.ok_or(LoginRefusal::Suite)
 }
 
 /// What the client is told.

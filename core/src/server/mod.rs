@@ -12,6 +12,7 @@ mod meter;
 mod pairs;
 mod search;
 mod session;
+mod tickets;
 mod view;
 
 use crate::config::{self, ConfigError, ServerConfig, common_suite};
@@ -27,12 +28,12 @@ use crate::path::{Way, is_local};
 use crate::relay::{self, Forwarder, RelayLimits};
 use crate::schedule::Schedule;
 use crate::secure::{OpenError, ServerLogin, public_key};
-use admission::Admission;
 use crate::time::Instant;
 use crate::transport::{MAIN, Scope, TransportConfig};
 use crate::wire::buf::Writer;
 use crate::wire::control::{Candidates, MAX_LEN, Psk, ToClient, ToServer};
 use crate::wire::header::{self, Kind};
+use admission::Admission;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec;
@@ -43,10 +44,11 @@ use hashbrown::HashMap;
 use pairs::Pairs;
 use search::Ledger;
 use session::{MAX_SESSIONS, Phase, Session, slot_of};
+use tickets::Tickets;
 
 pub use crate::group::server::{CreateGroupError, DestroyError, JoinError, LeaveError};
-pub use admission::LoginCounters;
 pub use admin::{AcceptError, GroupOptions, ServerCommandError, UnknownClient};
+pub use admission::LoginCounters;
 pub use discovery::{Behaviour as NatBehaviour, Mapping as NatMapping};
 
 /// A server. See the module's text and [`Machine`].
@@ -55,6 +57,7 @@ pub struct Server {
     entropy: Entropy,
     login: ServerLogin,
     admission: Admission,
+    tickets: Tickets,
     public_key: [u8; 32],
     transport: TransportConfig,
     sessions: Vec<Slot>,
@@ -163,6 +166,7 @@ impl Server {
         Ok(Self {
             login: ServerLogin::new([Some(&config.key), config.second_key.as_ref()].into_iter().flatten()),
             admission: Admission::new(config.admission, entropy.hasher("admission")),
+            tickets: Tickets::new(config.tickets),
             public_key: public_key(&config.key),
             transport: crate::client::transport_config(&config.limits, config.congestion),
             sessions: Vec::new(),
@@ -484,7 +488,10 @@ impl Server {
         let Some(session) = self.session_mut(slot) else { return };
         let login = session.login();
         match core::mem::replace(&mut session.phase, Phase::Closing(why)) {
-            Phase::Handshake => self.handshakes -= 1,
+            Phase::Handshake => {
+                session.ticket.take().iter().for_each(|ticket| self.tickets.give_back(ticket));
+                self.handshakes -= 1;
+            }
             Phase::Asking => {
                 let asks = |q: &Queued| matches!(q, Queued::Event(ServerEvent::LoginRequested { login: l, .. }) if *l == login);
                 self.queue.retain(|q| !asks(q));
@@ -533,8 +540,8 @@ impl Server {
             }
             ToServer::Token { token } if phase == Phase::Handshake => {
                 session.phase = Phase::Asking;
-                let event =
-                    ServerEvent::LoginRequested { login: session.login(), from: session.addr, token: token.into() };
+                let (login, from, ticket) = (session.login(), session.addr, session.ticket.take());
+                let event = ServerEvent::LoginRequested { login, from, token: token.into(), ticket };
                 session.deadline = decision;
                 self.handshakes -= 1;
                 self.queue.push_back(Queued::Event(event));
@@ -693,14 +700,14 @@ impl Machine for Server {
                 }
             }
             Input::Entropy(fresh) => self.entropy.keys().mix(fresh),
+            Input::UnixTime(time) => self.tickets.set_clock(now, time),
             // Nothing else concerns a server whose legs are all UDP; loss recovery covers a send that failed.
             Input::Wake
             | Input::Interfaces(_)
             | Input::Socket(..)
             | Input::Stream(..)
             | Input::SendFailed { .. }
-            | Input::PortMapped { .. }
-            | Input::UnixTime(_) => {}
+            | Input::PortMapped { .. } => {}
         }
     }
 

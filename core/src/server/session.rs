@@ -12,6 +12,7 @@ use crate::link::{Link, PAYLOAD};
 use crate::machine::Wake;
 use crate::path::Roaming;
 use crate::secure::{Protection, Role};
+use crate::ticket::Ticket;
 use crate::time::{Duration, Instant};
 use crate::transport::{MAIN, Scope, Transport, TransportConfig};
 use crate::wire::control::Candidates;
@@ -87,6 +88,8 @@ pub(super) struct Session {
     pub(super) user_data: Box<[u8]>,
     /// The request's ephemeral key, under which repetitions are recognised.
     pub(super) request: [u8; 32],
+    /// The ticket that it came with, until its application's token came.
+    pub(super) ticket: Option<Box<Ticket>>,
     /// The answer, for such repetitions; empty once the client has shown the keys.
     pub(super) reply: Vec<u8>,
     /// Marks of messages that stand in the server's queue.
@@ -111,6 +114,7 @@ pub(super) struct Answered {
     pub(super) key: [u8; 32],
     pub(super) suites: Vec<u8>,
     pub(super) request: [u8; 32],
+    pub(super) ticket: Option<Box<Ticket>>,
     pub(super) reply: Vec<u8>,
     pub(super) protection: Protection,
 }
@@ -123,7 +127,7 @@ impl Session {
         [rng, roaming]: [crate::entropy::Rng; 2],
         answered: Answered,
     ) -> Self {
-        let Answered { id, peer, addr, key, suites, request, reply, mut protection } = answered;
+        let Answered { id, peer, addr, key, suites, request, ticket, reply, mut protection } = answered;
         protection.set_cid_in(MAIN, id);
         let engine = Transport::new(now, transport, rng, ASSUMED_RTT, PAYLOAD);
         Self {
@@ -140,6 +144,7 @@ impl Session {
             local: Candidates::new(),
             user_data: Box::default(),
             request,
+            ticket,
             reply,
             marks: 0,
             writable: Channels::default(),

@@ -47,11 +47,20 @@ impl Server {
         memory
     }
 
+    /// Whether nobody is let in any more.
+    pub fn is_draining(&self) -> bool {
+        self.admission.draining
+    }
+
     /// What came in and was not used, and what was forwarded.
     pub fn counters(&self) -> ServerCounters {
         let over = self.admission.counters;
         let dropped = [over.forged, over.other_key, over.over_source, over.over_prefix, over.over_all];
-        ServerCounters { logins: over, logins_dropped: dropped.iter().sum::<u64>() + self.counters.logins_dropped, ..self.counters }
+        ServerCounters {
+            logins: over,
+            logins_dropped: dropped.iter().sum::<u64>() + self.counters.logins_dropped,
+            ..self.counters
+        }
     }
 
     /// How much the server holds.

@@ -99,6 +99,8 @@ pub fn login_failure(why: &LoginFailure) -> String {
         LoginFailure::Suite => "no common cipher suite".to_owned(),
         LoginFailure::Rejected { .. } => "rejected".to_owned(),
         LoginFailure::ServerFull => "server full".to_owned(),
+        LoginFailure::Draining => "the server is about to stop".to_owned(),
+        LoginFailure::Ticket(why) => format!("ticket {why:?}").to_lowercase(),
         _ => "otherwise".to_owned(),
     }
 }

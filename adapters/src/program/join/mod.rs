@@ -10,10 +10,11 @@ mod report;
 use crate::key;
 use crate::output::complain;
 use crate::stop::Stop;
+use crate::ticket;
 use account::Accounts;
 use payload::Payload;
 use posse::rooms::{self, Refusal, Room, RoomEvent};
-use posse::{Channel, Client, ClientOptions, LoginFailure, Message, PeerId, SendError};
+use posse::{Channel, Client, ClientOptions, LoginFailure, Message, PeerId, SendError, TicketRefusal};
 use report::{Report, Who};
 use std::io::{BufRead, Read};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -70,6 +71,9 @@ pub(crate) struct Options {
     /// Which ways traffic with peers may go.
     #[arg(long, value_enum, default_value_t = Policy::Auto)]
     policy: Policy,
+    /// What a login server, or `posse ticket`, gave for this server. It is good once.
+    #[arg(long, value_name = "T", value_parser = parse_ticket)]
+    ticket: Option<Sealed>,
     /// Record the session in a new file: `cargo sim replay FILE` has it happen again. It holds all keys and messages.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -89,6 +93,14 @@ enum Policy {
     DirectOnly,
     /// Whichever is faster.
     Fastest,
+}
+
+/// A ticket. (clap takes a list in an option for several values.)
+#[derive(Clone)]
+struct Sealed(Vec<u8>);
+
+fn parse_ticket(text: &str) -> Result<Sealed, String> {
+    ticket::parse(text).map(Sealed)
 }
 
 fn pace(text: &str) -> Result<Duration, String> {
@@ -171,6 +183,7 @@ impl<'a> Session<'a> {
         let server = resolve(&options.server)?;
         let mut config = ClientOptions::new(server, options.server_key, rooms::APP).token(room.token());
         config.record.clone_from(&options.record);
+        config.ticket = options.ticket.as_ref().map_or_else(Vec::new, |ticket| ticket.0.clone());
         Ok(Self {
             options,
             server,
@@ -423,6 +436,17 @@ fn login_failed(why: &LoginFailure, server: SocketAddr) -> String {
         }
         LoginFailure::Application => format!("{server} is no stock server: it serves another application"),
         LoginFailure::ServerFull => format!("{server} takes no more clients"),
+        LoginFailure::Draining => format!("{server} is about to stop and takes nobody in any more"),
+        LoginFailure::Ticket(why) => {
+            let why = match why {
+                TicketRefusal::Missing => "lets nobody in without a ticket (--ticket)",
+                TicketRefusal::Expired => "says that the ticket's time is over",
+                TicketRefusal::Used => "says that the ticket was used already",
+                TicketRefusal::Unavailable => "cannot judge tickets now",
+                _ => "says that the ticket is not valid there",
+            };
+            format!("{server} {why}")
+        }
         LoginFailure::Rejected { .. } => format!("{server} does not let this client in, for a reason of its own"),
         why => format!("login at {server} failed: {why:?}"),
     }
