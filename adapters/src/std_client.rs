@@ -142,6 +142,28 @@ impl Client {
         self.driver.machine_mut().poll_event(now, payload)
     }
 
+    /// Sends a message to several peers and groups, one copy each: see [`posse_core::Client::send_list`].
+    pub fn send_list(
+        &mut self,
+        to: &[posse_core::Target],
+        channel: Channel,
+        bytes: &[u8],
+        options: SendOptions,
+    ) -> Result<Sent, SendError> {
+        let now = self.driver.now();
+        self.driver.machine_mut().send_list(now, to, channel, bytes, options)
+    }
+
+    /// The groups that it is in.
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> + '_ {
+        self.driver.machine().groups()
+    }
+
+    /// What the server said of itself, once logged in.
+    pub fn about(&self) -> Option<posse_core::client::ServerAbout> {
+        self.driver.machine().about()
+    }
+
     /// Sends a message to a peer, a group or [`PeerId::SERVER`]; it leaves with the next flush or update.
     pub fn send(&mut self, to: impl Into<To>, channel: Channel, bytes: &[u8]) -> Result<Sent, SendError> {
         self.send_with(to, channel, bytes, SendOptions::default())

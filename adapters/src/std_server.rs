@@ -10,10 +10,12 @@ use posse_core::config::{
 };
 use posse_core::secure::suites;
 use posse_core::server::{
-    AcceptError, CreateGroupError, DestroyError, GroupOptions, JoinError, LeaveError, NatBehaviour, Server as Machine,
-    ServerCounters, ServerSize, UnknownClient,
+    AcceptError, CreateGroupError, DestroyError, GroupOptions, HostRank, HostWeights, JoinError, LeaveError,
+    NatBehaviour, Server as Machine, ServerCounters, ServerSize, UnknownClient,
 };
-use posse_core::{Channel, GroupId, Instant, LoginId, Machine as _, Path, PeerId, SendOptions, ServerEvent};
+use posse_core::{
+    Channel, GroupId, Instant, LoginId, Machine as _, Path, PeerId, SendOptions, ServerEvent, Target, To,
+};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -43,6 +45,8 @@ pub struct ServerOptions {
     pub doors: Doors,
     /// What clients try where plain hole punching leads nowhere.
     pub techniques: Techniques,
+    /// Where clients can reach it, told to each of them: for a server behind a NAT or a load balancer. At most 8.
+    pub advertised_addrs: Vec<SocketAddr>,
     /// How many logins are read.
     pub admission: Admission,
     /// Whether clients need a ticket, and which are good. `None`: they need none.
@@ -63,6 +67,7 @@ impl ServerOptions {
             record: None,
             doors: Doors::default(),
             techniques: Techniques::default(),
+            advertised_addrs: Vec::new(),
             admission: Admission::default(),
             tickets: None,
         }
@@ -81,6 +86,7 @@ impl ServerOptions {
         config.techniques = self.techniques;
         config.second_key = self.second_key;
         config.admission = self.admission;
+        config.advertised_addrs = self.advertised_addrs;
         config.tickets = self.tickets;
         #[cfg(feature = "recorder")]
         let wish = self.record.map(|file| (file, posse_record::Construction::Server(Box::new(config.clone()))));
@@ -200,15 +206,58 @@ impl Server {
         self.driver.machine_mut().destroy_group(now, group)
     }
 
-    /// Sends a message to a client; it leaves with the next flush or update.
-    pub fn send(&mut self, to: PeerId, channel: Channel, bytes: &[u8]) -> Result<Sent, SendError> {
+    /// Sends a message to several clients and groups, one copy each: see [`posse_core::Server::send_list`].
+    pub fn send_list(
+        &mut self,
+        to: &[Target],
+        channel: Channel,
+        bytes: &[u8],
+        options: SendOptions,
+    ) -> Result<Sent, SendError> {
+        let now = self.driver.now();
+        self.driver.machine_mut().send_list(now, to, channel, bytes, options)
+    }
+
+    /// Ends all groups that have no members, and says how many there were.
+    pub fn destroy_empty_groups(&mut self) -> usize {
+        let now = self.driver.now();
+        self.driver.machine_mut().destroy_empty_groups(now)
+    }
+
+    /// All groups.
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> + '_ {
+        self.driver.machine().groups()
+    }
+
+    /// The group that goes by this number now, if any does: see [`GroupOptions::number`].
+    pub fn group_numbered(&self, number: u32) -> Option<GroupId> {
+        self.driver.machine().group_numbered(number)
+    }
+
+    /// The clients with which a client shares a group, each once.
+    pub fn peers_of(&self, client: PeerId) -> impl Iterator<Item = PeerId> + use<> {
+        self.driver.machine().peers_of(client)
+    }
+
+    /// The round-trip time between two clients the way that traffic goes now, and whether that is directly.
+    pub fn pair_rtt(&self, a: PeerId, b: PeerId) -> Option<(Duration, bool)> {
+        self.driver.machine().pair_rtt(a, b)
+    }
+
+    /// The members of a group as hosts, the best first: see [`posse_core::Server::rank_hosts`].
+    pub fn rank_hosts(&self, group: GroupId, weights: HostWeights) -> Vec<HostRank> {
+        self.driver.machine().rank_hosts(group, weights)
+    }
+
+    /// Sends a message to a client, or to a group that the server is a member of; it leaves with the next flush or update.
+    pub fn send(&mut self, to: impl Into<To>, channel: Channel, bytes: &[u8]) -> Result<Sent, SendError> {
         self.send_with(to, channel, bytes, SendOptions::default())
     }
 
     /// The same with options.
     pub fn send_with(
         &mut self,
-        to: PeerId,
+        to: impl Into<To>,
         channel: Channel,
         bytes: &[u8],
         options: SendOptions,

@@ -112,6 +112,21 @@ impl SendOptions {
     }
 }
 
+/// What holds for a group as long as it is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[non_exhaustive]
+pub struct GroupRules {
+    /// It stays when its last member has left, until it is destroyed.
+    pub keep_empty: bool,
+    /// The server is in it, from its beginning to its end: it can send to it, and gets what members send to it. Members see
+    /// it join as [`PeerId::SERVER`].
+    pub server_is_member: bool,
+    /// It goes by this number, below 2^31, as long as it is there; no other has it in that time. Its id is another one each
+    /// time.
+    pub number: Option<u32>,
+}
+
 /// What the application asks of a client or a server. A machine refuses what is not for its kind.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
@@ -121,6 +136,17 @@ pub enum Command {
     Send {
         /// Whom to.
         to: Target,
+        /// On which channel.
+        channel: Channel,
+        /// The message.
+        bytes: Vec<u8>,
+        /// How.
+        options: SendOptions,
+    },
+    /// Send a message to several. Client and server.
+    SendList {
+        /// Whom to.
+        to: Vec<Target>,
         /// On which channel.
         channel: Channel,
         /// The message.
@@ -155,7 +181,11 @@ pub enum Command {
         members: Vec<PeerId>,
         /// Carried unchanged in the join events.
         message: Vec<u8>,
+        /// What holds for it.
+        rules: GroupRules,
     },
+    /// Server: end all groups that have no members.
+    DestroyEmptyGroups,
     /// Server: add a member to a group.
     Join {
         /// Who.

@@ -2,7 +2,7 @@
 
 mod admission;
 
-pub use admission::{Admission, Rate, Tickets};
+pub use admission::{Admission, Rate, RelayBudget, Tickets};
 
 use crate::ids::SocketId;
 use crate::secure::Crypto;
@@ -78,6 +78,9 @@ pub struct ServerConfig {
     pub doors: Doors,
     /// What it has clients try where plain punching leads nowhere.
     pub techniques: Techniques,
+    /// Where clients can reach it, told to each of them: for a server behind a NAT or a load balancer, which cannot know. At
+    /// most 8; they need not be different from what a client has.
+    pub advertised_addrs: Vec<SocketAddr>,
     /// How many logins it reads.
     pub admission: Admission,
     /// Whether clients need a ticket, and which are good. `None`: they need none.
@@ -142,6 +145,7 @@ impl ServerConfig {
             timers: Timers::default(),
             congestion: Congestion::default(),
             admission: Admission::default(),
+            advertised_addrs: Vec::new(),
             tickets: None,
             doors: Doors::default(),
             techniques: Techniques::default(),
@@ -210,6 +214,8 @@ pub struct Limits {
     pub max_handshakes: usize,
     /// What a client does to find a direct path where plain punching does not.
     pub search: SearchLimits,
+    /// What a server relays for each client.
+    pub relay: RelayBudget,
 }
 
 /// Bounds of one search for a direct path. A server asks for no more than its own; a client does no more than its own.
@@ -242,6 +248,7 @@ impl Default for Limits {
             max_members: 256,
             max_handshakes: 4_096,
             search: SearchLimits::default(),
+            relay: RelayBudget::default(),
         }
     }
 }
@@ -331,7 +338,7 @@ pub enum ConfigError {
         min: Duration,
     },
     /// A rate that lets nothing through, or more than the clock can tell apart.
-    #[error("rate `{name}` is {rate:?}, both numbers are from 1 to {max}")]
+    #[error("rate `{name}` is {rate:?}, both numbers are from 1 to {max}, and a burst of bytes holds a datagram")]
     Rate {
         /// Which field of [`Admission`].
         name: &'static str,
@@ -350,6 +357,15 @@ pub(crate) fn check_admission(admission: &Admission) -> Result<(), ConfigError> 
     let all = [("unproven", unproven), ("proven", proven), ("source", source), ("prefix", prefix)];
     let Some((name, rate)) = all.into_iter().find(|(_, rate)| !rate.is_valid()) else { return Ok(()) };
     Err(ConfigError::Rate { name, rate: *rate, max: Rate::MAX })
+}
+
+/// A bucket of bytes that does not hold a datagram would never give any.
+const LEAST_BURST: u32 = 65_536;
+
+pub(crate) fn check_relay(budget: &RelayBudget) -> Result<(), ConfigError> {
+    let all = [("relay.bytes", budget.bytes, LEAST_BURST), ("relay.packets", budget.packets, 1)];
+    let wrong = all.into_iter().find(|(_, rate, least)| !rate.is_valid() || rate.burst < *least);
+    wrong.map_or(Ok(()), |(name, rate, _)| Err(ConfigError::Rate { name, rate, max: Rate::MAX }))
 }
 
 /// Most suites that a login can name.

@@ -270,7 +270,7 @@ impl RelayPair {
 
     /// `receiver` is where admitted packets go.
     pub fn new(sender: SocketAddr, receiver: SocketAddr) -> Option<Self> {
-        let limits = RelayLimits { sessions: 2, routes: 1 };
+        let limits = RelayLimits { sessions: 2, routes: 1, budget: crate::config::RelayBudget::default() };
         let mut forwarder = Forwarder::new(limits, Entropy::new(&[5; 32]).hasher("relay"));
         let key = RelayKey::from_secret(&Secret::new([1; 32]));
         forwarder.add_session(Self::SENDER, key.clone(), sender).ok()?;
@@ -288,6 +288,6 @@ impl RelayPair {
 
     /// Where an admitted datagram goes, and its inside.
     pub fn admit<'d>(&mut self, datagram: &'d [u8], from: SocketAddr) -> Option<(SocketAddr, &'d [u8])> {
-        self.forwarder.admit(datagram, from).ok().map(|forward| (forward.to, forward.inner))
+        self.forwarder.admit(crate::time::Instant::ZERO, datagram, from).ok().map(|forward| (forward.to, forward.inner))
     }
 }

@@ -19,6 +19,7 @@ mod group;
 pub mod ids;
 mod link;
 pub mod machine;
+mod meter;
 pub mod outbox;
 mod path;
 mod relay;
@@ -31,7 +32,7 @@ mod transport;
 pub mod wire;
 
 pub use client::Client;
-pub use command::{Class, Command, SendOptions, Target, To};
+pub use command::{Class, Command, GroupRules, SendOptions, Target, To};
 pub use config::{Algorithm, ClientConfig, ConfigError, Congestion, Limits, ServerConfig, Timers};
 pub use event::{
     ClientEvent, EndReason, JoinOutcome, LeaveReason, LoginFailure, LoginRefusal, Message, Path, RelayReason,

@@ -2,8 +2,8 @@
 
 use crate::entry::{OwnedEntry, OwnedInput, OwnedStreamInput};
 use posse_core::{
-    Channel, Class, Command, Duration, Ecn, Entry, GroupId, Input, Instant, LoginId, PeerId, Room, SendFailure,
-    SendOptions, SocketId, SocketInput, StreamEnd, StreamId, StreamInput, Target, To,
+    Channel, Class, Command, Duration, Ecn, Entry, GroupId, GroupRules, Input, Instant, LoginId, PeerId, Room,
+    SendFailure, SendOptions, SocketId, SocketInput, StreamEnd, StreamId, StreamInput, Target, To,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -219,6 +219,21 @@ impl Put<'_> {
                 self.options(options);
                 self.bytes(bytes);
             }
+            Command::SendList { to, channel, bytes, options } => {
+                self.u8(10);
+                self.size(to.len());
+                for target in to {
+                    let (kind, raw) = match target {
+                        Target::Peer(peer) => (0, peer.raw()),
+                        Target::Group(group) => (1, group.raw()),
+                    };
+                    self.u8(kind);
+                    self.u64(raw);
+                }
+                self.u8(channel.0);
+                self.options(options);
+                self.bytes(bytes);
+            }
             Command::Disconnect { client } => {
                 self.u8(1);
                 self.u64(client.raw());
@@ -234,8 +249,11 @@ impl Put<'_> {
                 self.u64(login.raw());
                 self.bytes(message);
             }
-            Command::CreateGroup { members, message } => {
+            Command::CreateGroup { members, message, rules } => {
                 self.u8(4);
+                self.u8(rules.keep_empty.into());
+                self.u8(rules.server_is_member.into());
+                self.option(rules.number, |put, number| put.u64(number.into()));
                 self.size(members.len());
                 members.iter().for_each(|member| self.u64(member.raw()));
                 self.bytes(message);
@@ -255,6 +273,7 @@ impl Put<'_> {
                 self.u8(7);
                 self.u64(group.raw());
             }
+            Command::DestroyEmptyGroups => self.u8(9),
             Command::Drain { on } => {
                 self.u8(8);
                 self.u8((*on).into());
@@ -470,10 +489,22 @@ impl<'a> Get<'a> {
                 message: self.bytes()?.to_vec(),
             },
             3 => Command::Reject { login: LoginId::from_raw(self.u64()?), message: self.bytes()?.to_vec() },
-            4 => Command::CreateGroup { members: self.list(Self::peer)?, message: self.bytes()?.to_vec() },
+            4 => {
+                let mut rules = GroupRules::default();
+                (rules.keep_empty, rules.server_is_member) = (self.bool()?, self.bool()?);
+                rules.number = self.option(|get| get.u64()?.try_into().ok())?;
+                Command::CreateGroup { members: self.list(Self::peer)?, message: self.bytes()?.to_vec(), rules }
+            }
             5 => Command::Join { member: self.peer()?, group: self.group()?, message: self.bytes()?.to_vec() },
             6 => Command::Leave { member: self.peer()?, group: self.group()? },
             7 => Command::DestroyGroup { group: self.group()? },
+            9 => Command::DestroyEmptyGroups,
+            10 => Command::SendList {
+                to: self.list(Self::target)?,
+                channel: Channel(self.u8()?),
+                options: self.options()?,
+                bytes: self.bytes()?.to_vec(),
+            },
             8 => Command::Drain { on: self.bool()? },
             _ => return None,
         })
@@ -539,12 +570,21 @@ mod tests {
             SendOptions::default().loopback().class(Class::Bulk).deadline(Duration::from_millis(3)).replaces(9);
         let (channel, bytes) = (Channel(200), vec![1, 2]);
         round_trip(Entry::Send { to: To::Group(group), channel, bytes: &bytes, options });
+        let mut rules = GroupRules::default();
+        (rules.keep_empty, rules.number) = (true, Some(7));
         let commands = [
             Command::Send { to: Target::Peer(peer), channel, bytes: bytes.clone(), options },
             Command::Disconnect { client: peer },
             Command::Accept { login, user_data: bytes.clone(), message: vec![] },
             Command::Reject { login, message: bytes.clone() },
-            Command::CreateGroup { members: vec![peer, peer], message: bytes.clone() },
+            Command::CreateGroup { members: vec![peer, peer], message: bytes.clone(), rules },
+            Command::DestroyEmptyGroups,
+            Command::SendList {
+                to: vec![Target::Peer(peer), Target::Group(group)],
+                channel,
+                bytes: bytes.clone(),
+                options,
+            },
             Command::Join { member: peer, group, message: bytes },
             Command::Leave { member: peer, group },
             Command::DestroyGroup { group },

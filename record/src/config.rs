@@ -44,6 +44,8 @@ impl Construction {
                 put.u8(prediction.into());
                 put.u8(birthday.into());
                 put.u64(probes_an_address.into());
+                put.size(config.advertised_addrs.len());
+                config.advertised_addrs.iter().for_each(|addr| put.addr(*addr));
                 put_admission(put, config);
                 Ok(())
             }
@@ -77,6 +79,10 @@ impl Construction {
                     birthday: get.bool()?,
                     probes_an_address: get.u64()?.try_into().ok()?,
                 };
+                let addrs = get.size()?;
+                for _ in 0..addrs {
+                    config.advertised_addrs.push(get.addr()?);
+                }
                 get_admission(get, &mut config)?;
                 Self::Server(Box::new(config))
             }
@@ -131,6 +137,10 @@ fn put_rest(put: &mut Put<'_>, limits: &Limits, timers: &Timers, congestion: &Co
     put.size(limits.search.sockets);
     put.u64(limits.search.probes.into());
     put.u64(limits.search.probes_per_second.into());
+    for Rate { per_second, burst } in [limits.relay.bytes, limits.relay.packets] {
+        put.u64(per_second.into());
+        put.u64(burst.into());
+    }
     for timer in times(timers) {
         put.duration(timer);
     }
@@ -168,6 +178,9 @@ fn get_rest(get: &mut Get<'_>) -> Option<(Limits, Timers, Congestion)> {
         probes: get.u64()?.try_into().ok()?,
         probes_per_second: get.u64()?.try_into().ok()?,
     };
+    for rate in [&mut limits.relay.bytes, &mut limits.relay.packets] {
+        *rate = Rate { per_second: get.u64()?.try_into().ok()?, burst: get.u64()?.try_into().ok()? };
+    }
     for timer in [
         &mut timers.handshake,
         &mut timers.decision,

@@ -167,6 +167,7 @@ fn text(snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
         ("unopened", counters.unopened),
         ("login", counters.logins_dropped),
         ("relay_refused", counters.relay_refused),
+        ("relay_over_budget", counters.relay_over_budget),
         ("relay_full", counters.relay_dropped),
         ("send_buffer_full", driver.dropped),
         ("send_failed", driver.failed),

@@ -6,7 +6,7 @@ use crate::output::{complain, ms, say, say_json, tame};
 use crate::stop::Stop;
 use posse::rooms::{self, Change, RoomLimits, Rooms};
 use posse::secure::key_text;
-use posse::{PeerId, Server, ServerEvent, ServerOptions, Tickets, os_seed};
+use posse::{PeerId, Rate, Server, ServerEvent, ServerOptions, Tickets, os_seed};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,12 @@ pub(crate) struct Options {
     /// When asked to stop, take nobody in any more but wait for those who are there to leave, for so many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=604_800))]
     drain: u32,
+    /// Where clients reach this server, if it cannot know: behind a NAT or a load balancer.
+    #[arg(long, value_name = "ADDR:PORT")]
+    advertise: Option<SocketAddr>,
+    /// Kilobytes a second that are relayed for each client; more is dropped.
+    #[arg(long, value_name = "KB", default_value_t = 125_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    relay_rate: u32,
     /// Most clients, those that are logging in included.
     #[arg(long, value_name = "N", default_value_t = 60_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_clients: u32,
@@ -85,6 +91,12 @@ fn serve(options: &Options) -> Result<(), String> {
     let mut config = ServerOptions::new(key, rooms::APP);
     config.second_key = options.second_key.as_deref().map(kept).transpose()?;
     config.tickets = options.tickets.as_deref().map(kept).transpose()?.map(Tickets::new);
+    config.limits.relay.bytes = Rate {
+        per_second: options.relay_rate.saturating_mul(1_000),
+        // A tenth of a second of them, as by default, and a few datagrams at least.
+        burst: options.relay_rate.saturating_mul(100).max(65_536),
+    };
+    config.advertised_addrs.extend(options.advertise);
     config.limits.max_clients = options.max_clients as usize;
     config.admission.unproven.per_second = options.login_rate;
     // Two seconds of them, as by default.
@@ -96,7 +108,7 @@ fn serve(options: &Options) -> Result<(), String> {
         options.metrics.map(|addr| Metrics::serve(addr).map_err(|e| format!("cannot answer on TCP {addr}: {e}")));
     let (metrics, answers_on) = metrics.transpose()?.unzip();
     let mut report = Report { json: options.json, start: Instant::now(), events: Events::default() };
-    report.began(&server, options.key.is_some(), answers_on);
+    report.began(&server, options, answers_on);
 
     let mut rooms = Rooms::new(RoomLimits { members: options.room_size, ..RoomLimits::default() });
     let mut payload = Vec::new();
@@ -175,7 +187,7 @@ impl Report {
         }
     }
 
-    fn began(&self, server: &Server, kept: bool, metrics: Option<SocketAddr>) {
+    fn began(&self, server: &Server, options: &Options, metrics: Option<SocketAddr>) {
         let (addr, key) = (server.local_addr(), key_text(&server.public_key()));
         if self.json {
             return say_json(
@@ -187,12 +199,13 @@ impl Report {
         }
         say(&format!("serving on {addr}"));
         say(&format!("public key {key}"));
-        if !kept {
+        if options.key.is_none() {
             say("(for this start only; --key FILE keeps it)");
         }
         if let Some(addr) = metrics {
             say(&format!("metrics on http://{addr}/metrics"));
         }
+        let addr = options.advertise.unwrap_or(addr);
         let at = if addr.ip().is_unspecified() { format!("THIS-HOST:{}", addr.port()) } else { addr.to_string() };
         say(&format!("join with: posse join --server {at} --server-key {key} --room lobby --name YOU --chat"));
     }

@@ -3,6 +3,7 @@
 //! It first logs in (`login`), then lives as a `session`. This file is the front door: every call is recorded by the
 //! tap, then handed to whichever of the two is current.
 
+mod list;
 mod login;
 mod queue;
 mod search;
@@ -32,7 +33,7 @@ pub(crate) use login::VERSION;
 use login::{Login, LoginStep};
 use queue::{Queue, Queued};
 use session::{Around, Session};
-pub(crate) use session::{most_ready, send_error, transport_config};
+pub(crate) use session::{check_message, most_ready, send_error, transport_config};
 use thiserror::Error;
 
 pub use crate::transport::{Memory, Overflow, PathStats, Usage};
@@ -184,6 +185,17 @@ pub struct PeerView {
     pub forward_secret: bool,
 }
 
+/// What a server says of itself to its clients.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerAbout {
+    /// Bytes a second that the server relays for this client; more is dropped.
+    pub relay_bytes: u32,
+    /// Datagrams a second that it relays; more are dropped.
+    pub relay_packets: u32,
+    /// Where it can be reached, if it was told so itself.
+    pub addrs: Vec<SocketAddr>,
+}
+
 impl Client {
     /// A client that begins to log in at once.
     pub fn new(now: Instant, config: ClientConfig) -> Result<Self, ConfigError> {
@@ -236,7 +248,7 @@ impl Client {
                 }
                 let sent = session.send_group(now, group, channel, bytes, &options)?;
                 if options.loopback && room {
-                    self.queue.push_loopback(group, channel, bytes);
+                    self.queue.push_loopback(Some(group), channel, bytes);
                 }
                 Ok(sent)
             }
@@ -260,6 +272,10 @@ impl Client {
         match command {
             Command::Send { to, channel, bytes, options } => {
                 self.send(now, *to, *channel, bytes, *options)?;
+                Ok(())
+            }
+            Command::SendList { to, channel, bytes, options } => {
+                self.send_list(now, to, *channel, bytes, *options)?;
                 Ok(())
             }
             Command::Disconnect { .. } => {
@@ -301,6 +317,18 @@ impl Client {
     /// The link to the server, once logged in.
     pub fn server_path(&self) -> Option<PathStats> {
         self.session().map(Session::server_path)
+    }
+
+    /// What the server said of itself, once logged in.
+    pub fn about(&self) -> Option<ServerAbout> {
+        let about = self.session()?.about.as_ref()?;
+        let (relay_bytes, relay_packets) = (about.relay_bytes, about.relay_packets);
+        Some(ServerAbout { relay_bytes, relay_packets, addrs: about.addrs.as_slice().to_vec() })
+    }
+
+    /// The groups that it is in.
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> + '_ {
+        self.session().into_iter().flat_map(Session::groups)
     }
 
     /// Its peers: everyone with whom it shares a group.

@@ -22,8 +22,8 @@ pub(super) enum Queued {
     Message(PeerId),
     /// A message whose link or group was over before it was polled.
     Kept { message: Message, bytes: Box<[u8]> },
-    /// A message of this client to a group, for itself.
-    Loopback { group: GroupId, channel: Channel, bytes: Box<[u8]> },
+    /// A message of this client to a group or a list, for itself.
+    Loopback { group: Option<GroupId>, channel: Channel, bytes: Box<[u8]> },
     /// How traffic with this peer goes has changed.
     Path(PeerId),
     /// There is room again on a channel.
@@ -99,7 +99,7 @@ impl Queue {
         self.loopback_refused.get_or_insert((me, Channels::default())).1.insert(channel);
     }
 
-    pub(super) fn push_loopback(&mut self, group: GroupId, channel: Channel, bytes: &[u8]) {
+    pub(super) fn push_loopback(&mut self, group: Option<GroupId>, channel: Channel, bytes: &[u8]) {
         self.loopback = self.loopback_cost(bytes);
         self.entries.push_back(Queued::Loopback { group, channel, bytes: bytes.into() });
     }

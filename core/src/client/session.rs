@@ -55,7 +55,7 @@ pub(super) struct Session {
     pub(super) server: Link,
     pub(super) leg: RelayLeg,
     /// Since the server's application let this client in.
-    view: Option<View>,
+    pub(super) view: Option<View>,
     pub(super) peers: Vec<Option<Peer>>,
     /// The search for a direct path that is under way, and the sockets of all that were.
     pub(super) search: Option<Search>,
@@ -71,12 +71,14 @@ pub(super) struct Session {
     schedule: Schedule<Wake>,
     stash: Stash,
     suites: Vec<Arc<dyn Crypto>>,
-    transport: TransportConfig,
+    pub(super) transport: TransportConfig,
     timers: Timers,
     /// As last told to the server.
     local: Candidates,
     /// What this client's peers see of it.
     user_data: Box<[u8]>,
+    /// What the server said of itself.
+    pub(super) about: Option<About>,
     refused: Option<LoginFailure>,
     over: Option<EndReason>,
     /// Reused for control messages that go out.
@@ -137,6 +139,7 @@ impl Session {
             timers: config.timers.clone(),
             local: Candidates::new(),
             user_data: Box::default(),
+            about: None,
             refused: None,
             over: None,
             control: vec![0; MAX_LEN],
@@ -184,7 +187,7 @@ impl Session {
         bytes: &[u8],
         options: &SendOptions,
     ) -> Result<Sent, SendError> {
-        let slot = if to.is_server() { SERVER_SLOT } else { *self.by_id.get(&to).ok_or(SendError::Gone)? };
+        let slot = slot_of(&self.by_id, to).ok_or(SendError::Gone)?;
         if to.is_server() && self.me.is_none() {
             return Err(SendError::Gone);
         }
@@ -208,8 +211,8 @@ impl Session {
         let view = self.view.as_mut().filter(|v| v.is_in(group)).ok_or(SendError::Gone)?;
         // All or nothing, if it is reliable: every link is asked before the first takes the message.
         for member in view.peers(group).filter(|_| reliable) {
-            if let (Some(slot), Some(epoch)) = (self.by_id.get(&member), view.scope_epoch(group, member))
-                && let Some(link) = link_mut(&mut self.server, &mut self.peers, *slot)
+            if let (Some(slot), Some(epoch)) = (slot_of(&self.by_id, member), view.scope_epoch(group, member))
+                && let Some(link) = link_mut(&mut self.server, &mut self.peers, slot)
             {
                 let scope = Scope::Group(group, epoch, channel);
                 link.transport().check_room(scope, bytes.len()).map_err(|e| send_error(e, member))?;
@@ -218,15 +221,15 @@ impl Session {
         let seq = view.take_seq(group, channel).ok_or(SendError::Gone)?;
         let mut all = Sent { receivers: 0, displaced: 0 };
         for member in view.peers(group) {
-            let (Some(slot), Some(epoch)) = (self.by_id.get(&member), view.scope_epoch(group, member)) else {
+            let (Some(slot), Some(epoch)) = (slot_of(&self.by_id, member), view.scope_epoch(group, member)) else {
                 continue;
             };
-            let Some(link) = link_mut(&mut self.server, &mut self.peers, *slot) else { continue };
+            let Some(link) = link_mut(&mut self.server, &mut self.peers, slot) else { continue };
             let sent = link.transport().send(now, Scope::Group(group, epoch, channel), Some(seq), bytes, options);
             debug_assert!(sent.is_ok() || !reliable, "there was room a moment ago");
             all.receivers += usize::from(sent.is_ok());
             all.displaced += sent.unwrap_or(0);
-            self.schedule.set(*slot, link.wake());
+            self.schedule.set(slot, link.wake());
         }
         Ok(all)
     }
@@ -255,7 +258,7 @@ impl Session {
                 Some(ClientEvent::MemberJoined { group, member, user_data, message })
             }
             Queued::Message(from) => {
-                let slot = if from.is_server() { SERVER_SLOT } else { *self.by_id.get(&from)? };
+                let slot = slot_of(&self.by_id, from)?;
                 let link = link_mut(&mut self.server, &mut self.peers, slot)?;
                 let delivery = link.transport().next_message(now, payload);
                 self.refresh(slot);
@@ -267,9 +270,9 @@ impl Session {
             }
             Queued::Loopback { group, channel, bytes } => {
                 let from = self.me?;
-                self.view.as_ref().filter(|v| v.is_in(group))?;
+                self.view.as_ref().filter(|v| group.is_none_or(|group| v.is_in(group)))?;
                 payload.extend_from_slice(&bytes);
-                Some(ClientEvent::Message(Message { from, group: Some(group), channel, direct: true }))
+                Some(ClientEvent::Message(Message { from, group, channel, direct: true }))
             }
             Queued::Path(peer) => {
                 let peer = self.peer(*self.by_id.get(&peer)?)?;
@@ -282,7 +285,7 @@ impl Session {
     /// A join was polled: the gates open for its member, and the server is told.
     fn processed(&mut self, now: Instant, group: GroupId, member: PeerId, epoch: u64, queue: &mut Queue) {
         self.tell(now, &ToServer::JoinProcessed { group, member, epoch });
-        let Some(slot) = self.by_id.get(&member).copied() else { return };
+        let Some(slot) = slot_of(&self.by_id, member) else { return };
         let Some(link) = link_mut(&mut self.server, &mut self.peers, slot) else { return };
         link.transport().open_peer();
         link.transport().open_group(group, epoch);
@@ -442,6 +445,9 @@ impl Session {
                 self.view = Some(View::new(me, MAX_MEMBERSHIPS));
                 queue.push(ClientEvent::LoggedIn { me, message: message.into() });
             }
+            ToClient::About { relay: [bytes, packets], addrs } => {
+                self.about = Some(About { relay_bytes: bytes, relay_packets: packets, addrs });
+            }
             ToClient::Rejected { message } => self.refused = Some(LoginFailure::Rejected { message: message.into() }),
             ToClient::PeerUp { peer, key, psk, epoch, handle, suite, rtt_us, user_data, candidates } => {
                 let rtt = Duration::from_micros(rtt_us.into());
@@ -459,6 +465,7 @@ impl Session {
                 let user_data = match self.by_id.get(&member).and_then(|s| self.peer(*s)) {
                     Some(peer) => peer.user_data.clone(),
                     None if Some(member) == self.me => self.user_data.clone(),
+                    None if member.is_server() => Box::default(),
                     None => return Err(Nonsense),
                 };
                 queue.push_join(group, member, epoch, user_data, message.into());
@@ -490,7 +497,7 @@ impl Session {
             return;
         }
         for (other, stay) in stays {
-            if let Some(slot) = self.by_id.get(&other).copied()
+            if let Some(slot) = slot_of(&self.by_id, other)
                 && let Some(link) = link_mut(&mut self.server, &mut self.peers, slot)
             {
                 // What had come before is told before.
@@ -680,6 +687,11 @@ impl Session {
     }
 }
 
+/// The slot of a peer or the server, which may be a member as well.
+pub(super) fn slot_of(by_id: &BTreeMap<PeerId, u32>, member: PeerId) -> Option<u32> {
+    if member.is_server() { Some(SERVER_SLOT) } else { by_id.get(&member).copied() }
+}
+
 fn message_of(from: PeerId, delivery: &Delivery) -> Option<Message> {
     let (group, channel) = match delivery.scope {
         Scope::Peer(channel) => (None, channel),
@@ -687,6 +699,13 @@ fn message_of(from: PeerId, delivery: &Delivery) -> Option<Message> {
         Scope::Control => return None,
     };
     Some(Message { from, group, channel, direct: delivery.direct || from.is_server() })
+}
+
+/// What a server says of itself.
+pub(super) struct About {
+    pub(super) relay_bytes: u32,
+    pub(super) relay_packets: u32,
+    pub(super) addrs: Candidates,
 }
 
 /// The server's end of the link is over.
@@ -724,7 +743,7 @@ pub(super) fn path_peer(peers: &mut [Option<Peer>], slot: u32) -> Option<&mut Pe
 }
 
 /// The link of a slot; none if its peer is dead, so that nothing is sent, delivered or scheduled for it any more.
-fn link_mut<'a>(server: &'a mut Link, peers: &'a mut [Option<Peer>], slot: u32) -> Option<&'a mut Link> {
+pub(super) fn link_mut<'a>(server: &'a mut Link, peers: &'a mut [Option<Peer>], slot: u32) -> Option<&'a mut Link> {
     match slot.checked_sub(1) {
         None => Some(server),
         Some(index) => peers.get_mut(index as usize)?.as_mut().filter(|p| !p.dead).map(|p| &mut p.link),
@@ -739,7 +758,7 @@ fn path_of(peer: &Peer) -> Path {
 }
 
 /// What no link takes, whatever its state: so that a message to a group is refused even if nobody else is in it.
-fn check_message(
+pub(crate) fn check_message(
     config: &TransportConfig,
     reliable: bool,
     bytes: &[u8],

@@ -60,6 +60,28 @@ impl core::fmt::Debug for Tickets {
     }
 }
 
+/// What one client may have relayed. What is more is dropped, as a link that is too narrow drops it, so that congestion
+/// control finds the rate; the client is told what it is ([`Client::about`](crate::Client::about)).
+///
+/// By default what a link of 1 Gb/s carries, so that nobody is in its way who does not set it: for a server that pays for
+/// its traffic, some 100 KB/s a player are a busy game.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RelayBudget {
+    /// Bytes of datagrams.
+    pub bytes: Rate,
+    /// Datagrams.
+    pub packets: Rate,
+}
+
+impl Default for RelayBudget {
+    fn default() -> Self {
+        Self {
+            bytes: Rate { per_second: 125_000_000, burst: 12_500_000 },
+            packets: Rate { per_second: 200_000, burst: 20_000 },
+        }
+    }
+}
+
 /// A bucket that fills steadily.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rate {

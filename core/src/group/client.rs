@@ -108,7 +108,6 @@ impl View {
     }
 
     /// The groups that this client is in.
-    #[cfg(test)]
     pub(crate) fn groups(&self) -> impl Iterator<Item = GroupId> {
         self.groups.keys().copied()
     }

@@ -12,5 +12,6 @@
 pub(crate) mod client;
 mod pairs;
 pub(crate) mod server;
+mod table;
 #[cfg(test)]
 mod tests;

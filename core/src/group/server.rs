@@ -14,9 +14,11 @@
 //! A join that is pending for too long is completed as timed out. So each join completes exactly once.
 
 use super::pairs::{Pairs, ordered};
+use super::table::Table;
+use crate::command::GroupRules;
 use crate::entropy::SeededState;
 use crate::event::{JoinOutcome, LeaveReason};
-use crate::ids::{GroupId, PeerId};
+use crate::ids::{Channel, GroupId, PeerId};
 use crate::time::{Duration, Instant};
 use crate::wire::control::MAX_MESSAGE;
 use alloc::boxed::Box;
@@ -79,6 +81,9 @@ pub enum CreateGroupError {
     /// Listed twice.
     #[error("{0:?} is listed twice")]
     AlreadyMember(PeerId),
+    /// There is a group with that number, or the number is not below 2^31.
+    #[error("the number {0} cannot be had")]
+    NumberTaken(u32),
     /// That client is in as many groups as `GroupLimits::groups_of_member` allows.
     #[error("{0:?} is in too many groups")]
     MemberInTooManyGroups(PeerId),
@@ -210,11 +215,7 @@ const KEPT_EFFECTS: usize = 1024;
 /// All groups of a server. See the module's text.
 pub(crate) struct Groups {
     limits: GroupLimits,
-    slots: Vec<Slot>,
-    /// Slots without a group whose generations are not used up.
-    free: Vec<u32>,
-    /// Slots with a group.
-    live: usize,
+    table: Table,
     /// For each client its groups and the epochs of its joins. Never iterated.
     clients: HashMap<PeerId, BTreeMap<GroupId, u64>, SeededState>,
     pairs: Pairs,
@@ -224,19 +225,24 @@ pub(crate) struct Groups {
     effects: VecDeque<Effect>,
 }
 
-struct Slot {
-    /// Of its group, or of the one that it had last.
-    generation: u32,
-    group: Option<Group>,
-}
-
 #[derive(Default)]
-struct Group {
-    /// In the order of their joins, so that epochs ascend.
+pub(super) struct Group {
+    /// In the order of their joins, so that epochs ascend. The server is not among them.
     members: Vec<Member>,
+    rules: GroupRules,
+    /// The server, if it is a member.
+    server: Option<ServerMember>,
 }
 
-struct Member {
+/// The server's membership: from the group's beginning to its end, so its epoch is before all others.
+pub(super) struct ServerMember {
+    epoch: u64,
+    message: Arc<[u8]>,
+    /// The next sequence number of the server's messages on each channel that it has used: at most 256.
+    next: BTreeMap<Channel, u64>,
+}
+
+pub(super) struct Member {
     peer: PeerId,
     epoch: u64,
     message: Arc<[u8]>,
@@ -244,7 +250,7 @@ struct Member {
 }
 
 /// What a join waits for. Both lists hold epochs of members, ascending.
-struct Pending {
+pub(super) struct Pending {
     deadline: Instant,
     /// Members that have still to process this join.
     others: Vec<u64>,
@@ -256,9 +262,7 @@ impl Groups {
     pub(crate) fn new(limits: GroupLimits, hasher: &SeededState) -> Self {
         Self {
             limits,
-            slots: Vec::new(),
-            free: Vec::new(),
-            live: 0,
+            table: Table::default(),
             clients: HashMap::with_hasher(hasher.clone()),
             pairs: Pairs::new(hasher),
             deadlines: BTreeMap::new(),
@@ -280,17 +284,23 @@ impl Groups {
         }
     }
 
-    /// Makes a group. With no members it stays until its first ones have come and gone, or until it is destroyed.
-    /// `message` goes into each of these joins' events.
+    /// Makes a group. With no members it stays until its first ones have come and gone (unless its rules say otherwise), or
+    /// until it is destroyed. `message` goes into each of these joins' events.
     pub(crate) fn create(
         &mut self,
         now: Instant,
         members: &[PeerId],
         message: &[u8],
+        rules: GroupRules,
     ) -> Result<GroupId, CreateGroupError> {
-        self.may_create(members, message)?;
-        let id = self.take_slot();
+        self.may_create(members, message, rules)?;
         let message: Arc<[u8]> = message.into();
+        let server = rules.server_is_member.then(|| {
+            self.last_epoch += 1;
+            ServerMember { epoch: self.last_epoch, message: message.clone(), next: BTreeMap::new() }
+        });
+        let of_server = server.as_ref().map(|server| server.epoch);
+        let id = self.table.insert(rules.number, Group { members: Vec::new(), rules, server });
         let first = self.last_epoch + 1;
         self.last_epoch += members.len() as u64;
         let deadline = now + self.limits.join_timeout;
@@ -301,6 +311,10 @@ impl Groups {
             }
             self.deadlines.insert((deadline, own), (id, to));
             self.effects.push_back(Effect::Joined { to, group: id, member: to, epoch: own, message: message.clone() });
+            self.effects.extend(of_server.map(|epoch| {
+                let message = message.clone();
+                Effect::Joined { to, group: id, member: PeerId::SERVER, epoch, message }
+            }));
             for (&member, &epoch) in members.iter().zip(&epochs).filter(|(member, _)| **member != to) {
                 if epoch > own {
                     self.meet(to, member);
@@ -308,13 +322,14 @@ impl Groups {
                 self.effects.push_back(Effect::Joined { to, group: id, member, epoch, message: message.clone() });
             }
         }
-        if let Some(group) = find_mut(&mut self.slots, id) {
+        if let Some(group) = self.table.get_mut(id) {
             group.members = members
                 .iter()
                 .zip(&epochs)
                 .map(|(&peer, &epoch)| {
                     let others = epochs.iter().copied().filter(|other| *other != epoch).collect();
-                    let pending = Some(Box::new(Pending { deadline, others, own: epochs.clone() }));
+                    let own = of_server.iter().chain(&epochs).copied().collect();
+                    let pending = Some(Box::new(Pending { deadline, others, own }));
                     Member { peer, epoch, message: message.clone(), pending }
                 })
                 .collect();
@@ -325,17 +340,22 @@ impl Groups {
     /// Puts a client into a group. `message` goes into the events of this join.
     pub(crate) fn join(&mut self, now: Instant, member: PeerId, id: GroupId, message: &[u8]) -> Result<(), JoinError> {
         self.may_join(member, id, message)?;
-        let Some(group) = find_mut(&mut self.slots, id) else { return Err(JoinError::UnknownGroup) };
+        let Some(group) = self.table.get_mut(id) else { return Err(JoinError::UnknownGroup) };
         self.last_epoch += 1;
         let epoch = self.last_epoch;
         let message: Arc<[u8]> = message.into();
         let others: Vec<u64> = group.members.iter().map(|old| old.epoch).collect();
-        let own = others.iter().copied().chain([epoch]).collect();
+        let of_server = group.server.as_ref().map(|server| (server.epoch, server.message.clone()));
+        let own = of_server.iter().map(|(epoch, _)| *epoch).chain(others.iter().copied()).chain([epoch]).collect();
         let deadline = now + self.limits.join_timeout;
         let pending = Some(Box::new(Pending { deadline, others, own }));
 
         let joined = |to| Effect::Joined { to, group: id, member, epoch, message: message.clone() };
         self.effects.push_back(joined(member));
+        self.effects.extend(of_server.map(|(epoch, message)| {
+            let (to, group, member) = (member, id, PeerId::SERVER);
+            Effect::Joined { to, group, member, epoch, message }
+        }));
         for old in &group.members {
             if let Some(pair) = self.pairs.meet(member, old.peer, &mut self.last_epoch) {
                 let (a, b) = ordered(member, old.peer);
@@ -358,9 +378,10 @@ impl Groups {
         Ok(())
     }
 
-    /// Takes a client out of a group. The group ends with its last member.
+    /// Takes a client out of a group. The group ends with its last member, unless its rules say otherwise; that the
+    /// server is a member does not keep it.
     pub(crate) fn leave(&mut self, member: PeerId, id: GroupId) -> Result<(), LeaveError> {
-        self.find(id).ok_or(LeaveError::UnknownGroup)?;
+        self.table.get(id).ok_or(LeaveError::UnknownGroup)?;
         let groups = self.clients.get_mut(&member).ok_or(LeaveError::UnknownMember)?;
         let epoch = groups.remove(&id).ok_or(LeaveError::NotMember)?;
         self.remove(member, id, epoch, LeaveReason::Left);
@@ -369,7 +390,7 @@ impl Groups {
 
     /// Ends a group.
     pub(crate) fn destroy(&mut self, id: GroupId) -> Result<(), DestroyError> {
-        let group = find_mut(&mut self.slots, id).ok_or(DestroyError::UnknownGroup)?;
+        let group = self.table.get_mut(id).ok_or(DestroyError::UnknownGroup)?;
         let members = core::mem::take(&mut group.members);
         for &Member { peer, epoch, .. } in &members {
             if let Some(groups) = self.clients.get_mut(&peer) {
@@ -395,7 +416,8 @@ impl Groups {
     /// `by` has processed the join of `member`; `epoch` is their scope epoch. Anything that fits no pending join is late,
     /// or a lie that helps nobody, and is ignored.
     pub(crate) fn processed(&mut self, by: PeerId, id: GroupId, member: PeerId, epoch: u64) {
-        let (Some(of_by), Some(of_member)) = (self.epoch_of(by, id), self.epoch_of(member, id)) else { return };
+        let of_member = if member.is_server() { self.server_epoch(id) } else { self.epoch_of(member, id) };
+        let (Some(of_by), Some(of_member)) = (self.epoch_of(by, id), of_member) else { return };
         if epoch != of_by.max(of_member) {
             return;
         }
@@ -425,7 +447,7 @@ impl Groups {
             if deadline > now {
                 break;
             }
-            if let Some(found) = find_mut(&mut self.slots, id).and_then(|group| group.member(epoch)) {
+            if let Some(found) = self.table.get_mut(id).and_then(|group| group.member(epoch)) {
                 found.pending = None;
             }
             self.complete(id, member, epoch, deadline, JoinOutcome::TimedOut);
@@ -435,17 +457,55 @@ impl Groups {
     /// Whether there is such a group.
     #[cfg(test)]
     pub(crate) fn exists(&self, id: GroupId) -> bool {
-        self.find(id).is_some()
+        self.table.get(id).is_some()
     }
 
     /// How many groups there are.
     pub(crate) fn len(&self) -> usize {
-        self.live
+        self.table.len()
+    }
+
+    /// All groups.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = GroupId> {
+        self.table.iter().map(|(id, _)| id)
+    }
+
+    /// Groups without a member.
+    pub(crate) fn empty(&self) -> impl Iterator<Item = GroupId> {
+        self.table.iter().filter(|(_, group)| group.members.is_empty()).map(|(id, _)| id)
+    }
+
+    /// The group that has this number now.
+    pub(crate) fn numbered(&self, number: u32) -> Option<GroupId> {
+        self.table.numbered(number)
+    }
+
+    /// The rules of a group.
+    pub(crate) fn rules(&self, id: GroupId) -> Option<GroupRules> {
+        self.table.get(id).map(|group| group.rules)
+    }
+
+    /// Since when the server is a member, if it is.
+    pub(crate) fn server_epoch(&self, id: GroupId) -> Option<u64> {
+        Some(self.table.get(id)?.server.as_ref()?.epoch)
+    }
+
+    /// The members of a group with their epochs, each of which is the one of its scope with the server.
+    pub(crate) fn stays(&self, id: GroupId) -> impl Iterator<Item = (PeerId, u64)> {
+        self.table.get(id).into_iter().flat_map(|group| group.members.iter().map(|member| (member.peer, member.epoch)))
+    }
+
+    /// Takes the number of the server's next message to a group on a channel. `None` if it is no member.
+    pub(crate) fn take_server_seq(&mut self, id: GroupId, channel: Channel) -> Option<u64> {
+        let next = self.table.get_mut(id)?.server.as_mut()?.next.entry(channel).or_insert(0);
+        let seq = *next;
+        *next = seq.saturating_add(1);
+        Some(seq)
     }
 
     /// Members of a group in the order of their joins; none if there is no such group.
     pub(crate) fn members(&self, id: GroupId) -> impl Iterator<Item = PeerId> {
-        self.find(id).into_iter().flat_map(|group| group.members.iter().map(|member| member.peer))
+        self.table.get(id).into_iter().flat_map(|group| group.members.iter().map(|member| member.peer))
     }
 
     /// The groups that a client is in.
@@ -470,9 +530,12 @@ impl Groups {
         self.pairs.epoch(a, b)
     }
 
-    fn may_create(&self, members: &[PeerId], message: &[u8]) -> Result<(), CreateGroupError> {
-        if self.live >= self.limits.groups {
+    fn may_create(&self, members: &[PeerId], message: &[u8], rules: GroupRules) -> Result<(), CreateGroupError> {
+        if self.table.len() >= self.limits.groups {
             return Err(CreateGroupError::TooManyGroups);
+        }
+        if let Some(number) = rules.number.filter(|number| !self.table.is_free(*number)) {
+            return Err(CreateGroupError::NumberTaken(number));
         }
         if members.len() > self.limits.members {
             return Err(CreateGroupError::TooManyMembers { max: self.limits.members });
@@ -498,7 +561,7 @@ impl Groups {
     }
 
     fn may_join(&self, member: PeerId, id: GroupId, message: &[u8]) -> Result<(), JoinError> {
-        let group = self.find(id).ok_or(JoinError::UnknownGroup)?;
+        let group = self.table.get(id).ok_or(JoinError::UnknownGroup)?;
         let groups = self.clients.get(&member).ok_or(JoinError::UnknownMember)?;
         if groups.contains_key(&id) {
             return Err(JoinError::AlreadyMember);
@@ -530,40 +593,17 @@ impl Groups {
             || with.iter().filter(|other| **other != member && self.pairs.shared(member, **other) == 0).count() <= room
     }
 
-    fn find(&self, id: GroupId) -> Option<&Group> {
-        let slot = self.slots.get(id.slot() as usize).filter(|slot| slot.generation == id.generation())?;
-        slot.group.as_ref()
-    }
-
-    /// An empty group with an id that no group ever had.
-    fn take_slot(&mut self) -> GroupId {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, group: None });
-            (self.slots.len() - 1) as u32
-        });
-        let slot = &mut self.slots[index as usize];
-        slot.generation += 1;
-        slot.group = Some(Group::default());
-        self.live += 1;
-        GroupId::new(index, slot.generation)
-    }
-
-    /// Gives a group's slot back, unless its generations are used up: then nobody gets it again.
+    /// A group is over.
     fn end(&mut self, id: GroupId) {
-        if let Some(slot) = self.slots.get_mut(id.slot() as usize) {
-            slot.group = None;
-            self.live -= 1;
-            if slot.generation < u32::MAX {
-                self.free.push(id.slot());
-            }
-        }
+        self.table.remove(id);
         self.effects.push_back(Effect::Ended(id));
     }
 
     /// Takes a member out that the client's own list of groups knows no longer.
     fn remove(&mut self, member: PeerId, id: GroupId, epoch: u64, why: LeaveReason) {
-        let Some(group) = find_mut(&mut self.slots, id) else { return };
+        let Some(group) = self.table.get_mut(id) else { return };
         let Some(at) = group.position(epoch) else { return };
+        let keeps = group.rules.keep_empty;
         let gone = group.members.remove(at);
         let left = |to| Effect::Left { to, group: id, member, epoch, why };
         if why != LeaveReason::Disconnected {
@@ -587,14 +627,14 @@ impl Groups {
                 strike(&mut pending.own, epoch);
             });
         }
-        if remaining.is_empty() {
+        if remaining.is_empty() && !keeps {
             self.end(id);
         }
     }
 
     /// Strikes something off what the join of `epoch` waits for. Completes it if that was the last.
     fn settle(&mut self, id: GroupId, epoch: u64, strike: impl FnOnce(&mut Pending)) {
-        let Some(member) = find_mut(&mut self.slots, id).and_then(|group| group.member(epoch)) else { return };
+        let Some(member) = self.table.get_mut(id).and_then(|group| group.member(epoch)) else { return };
         let Some(pending) = &mut member.pending else { return };
         strike(pending);
         if pending.others.is_empty() && pending.own.is_empty() {
@@ -634,12 +674,6 @@ impl Group {
         let at = self.position(epoch)?;
         self.members.get_mut(at)
     }
-}
-
-/// Borrows nothing but the slots.
-fn find_mut(slots: &mut [Slot], id: GroupId) -> Option<&mut Group> {
-    let slot = slots.get_mut(id.slot() as usize).filter(|slot| slot.generation == id.generation())?;
-    slot.group.as_mut()
 }
 
 fn strike(ascending: &mut Vec<u64>, epoch: u64) {

@@ -3,6 +3,7 @@
 
 use super::client::{MAX_MEMBERSHIPS, View};
 use super::server::{CreateGroupError, DestroyError, Effect, GroupLimits, Groups, JoinError, LeaveError};
+use crate::command::GroupRules;
 use crate::entropy::Entropy;
 use crate::event::{JoinOutcome, LeaveReason};
 use crate::ids::{GroupId, PeerId};
@@ -260,7 +261,7 @@ impl World {
 
     fn create(&mut self, members: &[PeerId]) {
         let pairs = self.model.pairs();
-        let made = self.groups.create(self.now, members, b"hello");
+        let made = self.groups.create(self.now, members, b"hello", GroupRules::default());
         assert_eq!(made.is_ok(), self.model.may_create(&self.limits, members), "{made:?}");
         let mut expected = Made::default();
         if let Ok(group) = made {
@@ -609,7 +610,7 @@ fn settle(groups: &mut Groups, group: GroupId) {
 #[test]
 fn a_join_is_told_in_an_order_that_is_right_to_send() {
     let mut groups = with_clients(&[A, B]);
-    let g = groups.create(NOW, &[A], b"first").unwrap();
+    let g = groups.create(NOW, &[A], b"first", GroupRules::default()).unwrap();
     drain(&mut groups);
     groups.join(NOW, B, g, b"second").unwrap();
     let (first, second) = (b"first".as_slice().into(), b"second".as_slice().into());
@@ -629,9 +630,9 @@ fn clients_that_share_a_second_group_stay_peers_until_the_last_one() {
     let mut groups = with_clients(&[A, B]);
     let ups = |effects: &[Effect]| effects.iter().filter(|e| matches!(e, Effect::PairUp { .. })).count();
     let downs = |effects: &[Effect]| effects.iter().filter(|e| matches!(e, Effect::PairDown { .. })).count();
-    let g = groups.create(NOW, &[A, B], b"").unwrap();
+    let g = groups.create(NOW, &[A, B], b"", GroupRules::default()).unwrap();
     assert_eq!(ups(&drain(&mut groups)), 1);
-    let h = groups.create(NOW, &[A, B], b"").unwrap();
+    let h = groups.create(NOW, &[A, B], b"", GroupRules::default()).unwrap();
     assert_eq!(ups(&drain(&mut groups)), 0);
     groups.leave(A, g).unwrap();
     assert_eq!(downs(&drain(&mut groups)), 0);
@@ -642,10 +643,10 @@ fn clients_that_share_a_second_group_stay_peers_until_the_last_one() {
 #[test]
 fn a_group_ends_with_its_last_member_and_its_id_is_never_valid_again() {
     let mut groups = with_clients(&[A]);
-    let g = groups.create(NOW, &[A], b"").unwrap();
+    let g = groups.create(NOW, &[A], b"", GroupRules::default()).unwrap();
     groups.leave(A, g).unwrap();
     assert_eq!(drain(&mut groups).last(), Some(&Effect::Ended(g)));
-    let h = groups.create(NOW, &[], b"").unwrap();
+    let h = groups.create(NOW, &[], b"", GroupRules::default()).unwrap();
     assert_eq!((h.slot(), h.generation()), (g.slot(), g.generation() + 1));
     assert_eq!(groups.join(NOW, A, g, b""), Err(JoinError::UnknownGroup));
     assert_eq!(groups.leave(A, g), Err(LeaveError::UnknownGroup));
@@ -656,7 +657,7 @@ fn a_group_ends_with_its_last_member_and_its_id_is_never_valid_again() {
 #[test]
 fn an_acknowledgement_of_an_earlier_stay_does_not_count() {
     let mut groups = with_clients(&[A, B]);
-    let g = groups.create(NOW, &[A], b"").unwrap();
+    let g = groups.create(NOW, &[A], b"", GroupRules::default()).unwrap();
     settle(&mut groups, g);
     groups.join(NOW, B, g, b"").unwrap();
     let first = groups.epoch_of(B, g).unwrap();
@@ -678,7 +679,7 @@ fn an_acknowledgement_of_an_earlier_stay_does_not_count() {
 #[test]
 fn who_leaves_owes_nothing_any_more() {
     let mut groups = with_clients(&[A, B, C]);
-    let g = groups.create(NOW, &[A, B], b"").unwrap();
+    let g = groups.create(NOW, &[A, B], b"", GroupRules::default()).unwrap();
     settle(&mut groups, g);
     groups.join(NOW, C, g, b"").unwrap();
     let epoch = groups.epoch_of(C, g).unwrap();
@@ -694,9 +695,12 @@ fn who_leaves_owes_nothing_any_more() {
 #[test]
 fn a_creation_that_one_member_may_not_take_part_in_changes_nothing() {
     let mut groups = with_clients(&[A, B]);
-    assert_eq!(groups.create(NOW, &[A, C], b""), Err(CreateGroupError::UnknownMember(C)));
-    assert_eq!(groups.create(NOW, &[A, B, A], b""), Err(CreateGroupError::AlreadyMember(A)));
-    assert_eq!(groups.create(NOW, &[A], &[0; 4097]), Err(CreateGroupError::MessageTooLong { max: 4096 }));
+    assert_eq!(groups.create(NOW, &[A, C], b"", GroupRules::default()), Err(CreateGroupError::UnknownMember(C)));
+    assert_eq!(groups.create(NOW, &[A, B, A], b"", GroupRules::default()), Err(CreateGroupError::AlreadyMember(A)));
+    assert_eq!(
+        groups.create(NOW, &[A], &[0; 4097], GroupRules::default()),
+        Err(CreateGroupError::MessageTooLong { max: 4096 })
+    );
     assert_eq!((drain(&mut groups), groups.len(), groups.wake()), (Vec::new(), 0, None));
 }
 
@@ -704,7 +708,7 @@ fn a_creation_that_one_member_may_not_take_part_in_changes_nothing() {
 fn the_queue_gives_back_what_a_large_creation_needed() {
     let clients: Vec<_> = (0..100).map(|slot| PeerId::new(slot, 1)).collect();
     let mut groups = with_clients(&clients);
-    let g = groups.create(NOW, &clients, b"").unwrap();
+    let g = groups.create(NOW, &clients, b"", GroupRules::default()).unwrap();
     assert_eq!(drain(&mut groups).len(), 100 * 100 + 100 * 99 / 2);
     settle(&mut groups, g);
     assert_eq!(groups.wake(), None, "all have completed");

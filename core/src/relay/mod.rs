@@ -9,7 +9,8 @@
 //!    only the server says, or send wraps round in circles);
 //! 2. the session is live; its number, expanded to 64 bits (RFC 9000 A.3), is fresh;
 //! 3. the MAC verifies under that session's key;
-//! 4. the handle is one of that session's live routes, and the receiver's session is live.
+//! 4. the sender is within its budget of bytes and packets;
+//! 5. the handle is one of that session's live routes, and the receiver's session is live.
 //!
 //! Any source address will do: the MAC proves the sender, and one that its NAT gave another address stays reachable for
 //! its peers. The receiver's address is only ever the one that was set, so nothing goes to where nobody was verified.
@@ -22,8 +23,11 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+use crate::config::RelayBudget;
 use crate::entropy::SeededState;
+use crate::meter::Meter;
 use crate::secure::{RelayKey, ReplayWindow};
+use crate::time::Instant;
 use crate::wire::{header, relay};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -32,6 +36,9 @@ use thiserror::Error;
 
 #[cfg(test)]
 mod tests;
+mod uplink;
+
+pub(crate) use uplink::Uplink;
 
 /// Slots of a session's table of routes at most: what 16 bits of a handle can say.
 const MAX_SLOTS: usize = 1 << 16;
@@ -43,6 +50,8 @@ pub(crate) struct RelayLimits {
     pub(crate) sessions: usize,
     /// Routes of one session at one time, at most 65,536: one for each of its peers, 24 bytes each.
     pub(crate) routes: usize,
+    /// What each session may have forwarded.
+    pub(crate) budget: RelayBudget,
 }
 
 /// The first packets on a route that are marked as such: the receiver may not have heard of the sender yet, and what
@@ -118,9 +127,12 @@ pub(crate) enum Refusal {
     /// The receiver's session is over.
     #[error("the receiver is gone")]
     ReceiverGone,
+    /// More than its sender may have forwarded.
+    #[error("over budget")]
+    OverBudget,
 }
 
-const REFUSALS: usize = Refusal::ReceiverGone as usize + 1;
+const REFUSALS: usize = Refusal::OverBudget as usize + 1;
 
 /// The forwarding plane. See the module's text. Nothing in [`Self::admit`] allocates, and its work is constant.
 pub(crate) struct Forwarder {
@@ -142,6 +154,9 @@ struct Session {
     addr: SocketAddr,
     numbers: ReplayWindow,
     routes: Routes,
+    /// Bytes and packets.
+    spent: [Meter; 2],
+    uplink: Uplink,
 }
 
 /// A session's routes, by slot.
@@ -190,7 +205,8 @@ impl Forwarder {
         }
         self.last_serial = self.last_serial.saturating_add(1);
         let (numbers, routes) = (ReplayWindow::new(), Routes::default());
-        let state = Session { id: session, serial: self.last_serial, key, addr, numbers, routes };
+        let (spent, uplink) = Default::default();
+        let state = Session { id: session, serial: self.last_serial, key, addr, numbers, routes, spent, uplink };
         let place = self.free.pop().unwrap_or(self.sessions.len());
         match self.sessions.get_mut(place) {
             Some(vacant) => *vacant = Some(state),
@@ -236,8 +252,13 @@ impl Forwarder {
     }
 
     /// Judges one datagram that arrived from `from`, and counts the verdict.
-    pub(crate) fn admit<'d>(&mut self, datagram: &'d [u8], from: SocketAddr) -> Result<Forward<'d>, Refusal> {
-        let verdict = self.judge(datagram, from);
+    pub(crate) fn admit<'d>(
+        &mut self,
+        now: Instant,
+        datagram: &'d [u8],
+        from: SocketAddr,
+    ) -> Result<Forward<'d>, Refusal> {
+        let verdict = self.judge(now, datagram, from);
         match verdict {
             Ok(_) => self.forwarded = self.forwarded.saturating_add(1),
             Err(why) => {
@@ -266,7 +287,14 @@ impl Forwarder {
         self.forwarded
     }
 
-    fn judge<'d>(&mut self, datagram: &'d [u8], from: SocketAddr) -> Result<Forward<'d>, Refusal> {
+    /// Bytes a second that a session has had forwarded at most, lately.
+    pub(crate) fn uplink(&self, session: u64) -> u64 {
+        let place = self.places.get(&session).copied();
+        place.and_then(|place| self.at(place)).map_or(0, |session| session.uplink.best())
+    }
+
+    fn judge<'d>(&mut self, now: Instant, datagram: &'d [u8], from: SocketAddr) -> Result<Forward<'d>, Refusal> {
+        let budget = self.limits.budget;
         let wrap = relay::parse(datagram).map_err(|_| Refusal::Malformed)?;
         let sender = self.session_mut(wrap.session).ok_or(Refusal::UnknownSession)?;
         let number = header::expand(wrap.number_low, relay::NUMBER_BITS, sender.numbers.largest());
@@ -278,6 +306,10 @@ impl Forwarder {
         }
         let newest = sender.numbers.largest().is_none_or(|largest| number > largest);
         sender.numbers.mark(number);
+        sender.uplink.on_bytes(now, datagram.len());
+        let [bytes, packets] = &mut sender.spent;
+        let within = packets.take(now, budget.packets) && bytes.take_some(now, budget.bytes, datagram.len());
+        within.then_some(()).ok_or(Refusal::OverBudget)?;
         let (receiver, fresh) = sender.routes.use_route(wrap.handle).ok_or(Refusal::NoRoute)?;
         let moved = newest && from != sender.addr;
         let to = self.at(receiver.place).filter(|to| to.serial == receiver.serial).ok_or(Refusal::ReceiverGone)?;

@@ -1,6 +1,7 @@
 //! The forwarder against a model, honest and forged datagrams mixed.
 
 use super::*;
+use crate::config::Rate;
 use crate::entropy::Entropy;
 use crate::secure::Secret;
 use crate::wire::relay::WRAP_LEN;
@@ -9,7 +10,10 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
 
-const LIMITS: RelayLimits = RelayLimits { sessions: 4, routes: 8 };
+/// As much as there can be.
+const FREE: RelayBudget = RelayBudget { bytes: MOST, packets: MOST };
+const MOST: Rate = Rate { per_second: 1_000_000_000, burst: 1_000_000_000 };
+const LIMITS: RelayLimits = RelayLimits { sessions: 4, routes: 8, budget: FREE };
 
 fn forwarder(limits: RelayLimits) -> Forwarder {
     Forwarder::new(limits, Entropy::new(&[1; 32]).hasher("relay"))
@@ -53,14 +57,17 @@ fn a_packet_is_forwarded_verbatim_to_the_address_of_its_receiver() {
     let inner = packet(9);
     let datagram = wrapped(&key(1), 1, 0, handle, &inner);
     let expected = Forward { from_session: 1, to_session: 2, to: addr(2), inner: &inner, fresh: true, moved: false };
-    assert_eq!(f.admit(&datagram, addr(1)), Ok(expected));
+    assert_eq!(f.admit(Instant::ZERO, &datagram, addr(1)), Ok(expected));
     f.set_address(2, addr(7));
     let datagram = wrapped(&key(1), 1, 1, handle, &inner);
-    assert_eq!(f.admit(&datagram, addr(5)), Ok(Forward { to: addr(7), moved: true, ..expected }));
+    assert_eq!(f.admit(Instant::ZERO, &datagram, addr(5)), Ok(Forward { to: addr(7), moved: true, ..expected }));
     assert_eq!(f.forwarded(), 2);
     let [late, later] = [2, 3].map(|number| wrapped(&key(1), 1, number, handle, &inner));
-    assert!(!f.admit(&later, addr(1)).unwrap().moved);
-    assert!(!f.admit(&late, addr(5)).unwrap().moved, "one that is late says nothing of where the sender is now");
+    assert!(!f.admit(Instant::ZERO, &later, addr(1)).unwrap().moved);
+    assert!(
+        !f.admit(Instant::ZERO, &late, addr(5)).unwrap().moved,
+        "one that is late says nothing of where the sender is now"
+    );
 }
 
 #[test]
@@ -68,10 +75,10 @@ fn a_replayed_wrap_is_refused_whatever_came_between() {
     let (mut f, handle) = pair();
     let all: Vec<_> = (0..5000).map(|n| wrapped(&key(1), 1, n, handle, &packet(n as u8))).collect();
     for datagram in &all {
-        assert!(f.admit(datagram, addr(1)).is_ok());
+        assert!(f.admit(Instant::ZERO, datagram, addr(1)).is_ok());
     }
     for datagram in &all {
-        assert_eq!(f.admit(datagram, addr(1)), Err(Refusal::Replayed));
+        assert_eq!(f.admit(Instant::ZERO, datagram, addr(1)), Err(Refusal::Replayed));
     }
     assert_eq!((f.forwarded(), f.refused(Refusal::Replayed)), (5000, 5000));
 }
@@ -82,8 +89,8 @@ fn numbers_go_on_past_their_24_bits() {
     let mut number = 0;
     for _ in 0..10 {
         let datagram = wrapped(&key(1), 1, number, handle, &packet(0));
-        assert!(f.admit(&datagram, addr(1)).is_ok(), "{number}");
-        assert!(f.admit(&datagram, addr(1)).is_err(), "{number}");
+        assert!(f.admit(Instant::ZERO, &datagram, addr(1)).is_ok(), "{number}");
+        assert!(f.admit(Instant::ZERO, &datagram, addr(1)).is_err(), "{number}");
         number += (1 << 23) - 1;
     }
 }
@@ -100,7 +107,7 @@ fn no_handle_but_a_live_one_leads_anywhere() {
         for handle in [slot << 16 | 1, slot << 16 | 2, slot, slot << 16] {
             let datagram = wrapped(&key(1), 1, number, handle, &packet(0));
             number += 1;
-            if let Ok(forward) = f.admit(&datagram, addr(1)) {
+            if let Ok(forward) = f.admit(Instant::ZERO, &datagram, addr(1)) {
                 assert_eq!(forward.to_session, 3);
                 forwarded.insert(handle);
             }
@@ -112,7 +119,7 @@ fn no_handle_but_a_live_one_leads_anywhere() {
     for handle in (0..1 << 16).map(|slot| slot << 16 | live & 0xffff) {
         let datagram = wrapped(&key(1), 1, number, handle, &packet(0));
         number += 1;
-        assert_eq!(f.admit(&datagram, addr(1)), Err(Refusal::NoRoute));
+        assert_eq!(f.admit(Instant::ZERO, &datagram, addr(1)), Err(Refusal::NoRoute));
     }
     assert_eq!(f.forwarded(), before);
 }
@@ -135,10 +142,10 @@ fn a_route_to_a_session_that_is_over_does_not_reach_the_one_after_it() {
     let (mut f, handle) = pair();
     assert!(f.remove_session(2));
     let datagram = wrapped(&key(1), 1, 0, handle, &packet(0));
-    assert_eq!(f.admit(&datagram, addr(1)), Err(Refusal::ReceiverGone));
+    assert_eq!(f.admit(Instant::ZERO, &datagram, addr(1)), Err(Refusal::ReceiverGone));
     f.add_session(2, key(22), addr(22)).unwrap();
     let datagram = wrapped(&key(1), 1, 1, handle, &packet(0));
-    assert_eq!(f.admit(&datagram, addr(1)), Err(Refusal::ReceiverGone));
+    assert_eq!(f.admit(Instant::ZERO, &datagram, addr(1)), Err(Refusal::ReceiverGone));
 }
 
 #[test]
@@ -148,7 +155,7 @@ fn only_a_peers_packet_may_be_inside() {
         let mut inner = packet(0);
         inner[0] = first;
         let datagram = wrapped(&key(1), 1, u64::from(first), handle, &inner);
-        assert_eq!(f.admit(&datagram, addr(1)), Err(Refusal::Malformed), "{first:#x}");
+        assert_eq!(f.admit(Instant::ZERO, &datagram, addr(1)), Err(Refusal::Malformed), "{first:#x}");
     }
 }
 
@@ -272,7 +279,7 @@ fn step(f: &mut Forwarder, m: &mut Model, op: Op) -> Result<(), TestCaseError> {
             let number = m.numbers.entry(s).or_default();
             *number += skip;
             let datagram = wrapped(&key(m.live.get(&s).copied().unwrap_or(0)), s, *number, handle, &inner);
-            let made = f.admit(&datagram, addr(s));
+            let made = f.admit(Instant::ZERO, &datagram, addr(s));
             match m.receiver(s, handle) {
                 Some(to) => {
                     let fresh = made.is_ok_and(|forward| forward.fresh);
@@ -308,7 +315,7 @@ fn step(f: &mut Forwarder, m: &mut Model, op: Op) -> Result<(), TestCaseError> {
 /// It is not forwarded, and changes nothing.
 fn refuse(f: &mut Forwarder, datagram: &[u8]) -> Result<(), TestCaseError> {
     let before = state(f);
-    prop_assert!(f.admit(datagram, addr(1)).is_err());
+    prop_assert!(f.admit(Instant::ZERO, datagram, addr(1)).is_err());
     prop_assert_eq!(state(f), before);
     Ok(())
 }
@@ -329,4 +336,29 @@ proptest! {
         let live: BTreeSet<_> = f.sessions.iter().flatten().map(|session| session.id).collect();
         prop_assert_eq!(live, m.live.keys().copied().collect::<BTreeSet<_>>());
     }
+}
+
+#[test]
+fn a_sender_has_its_budget_and_no_other_pays_for_it() {
+    let rate = |per_second, burst| Rate { per_second, burst };
+    let budget = RelayBudget { bytes: rate(8_400, 1 << 16), packets: rate(100, 10) };
+    let mut f = forwarder(RelayLimits { budget, ..LIMITS });
+    f.add_session(1, key(1), addr(1)).unwrap();
+    f.add_session(2, key(2), addr(2)).unwrap();
+    let (there, back) = (f.add_route(1, 2).unwrap(), f.add_route(2, 1).unwrap());
+    let mut number = 0;
+    let mut admitted = |f: &mut Forwarder, from: u64, handle, ms: u64, count: usize| {
+        let all = (0..count).filter(|_| {
+            number += 1;
+            let datagram = wrapped(&key(from), from, number, handle, &packet(0));
+            f.admit(Instant::from_millis(ms), &datagram, addr(from)).is_ok()
+        });
+        all.count()
+    };
+    assert_eq!(admitted(&mut f, 1, there, 1_000, 50), 10, "a burst of packets");
+    assert_eq!(admitted(&mut f, 2, back, 1_000, 10), 10, "of each sender");
+    assert_eq!(admitted(&mut f, 1, there, 1_050, 50), 5);
+    assert_eq!(f.refused(Refusal::OverBudget), 40 + 45);
+    let bytes: usize = (0..2_000).map(|n| admitted(&mut f, 1, there, 2_000 + n * 20, 1)).sum();
+    assert!((84 * bytes) as u64 <= (1 << 16) + 8_400 * 40, "{bytes} packets in 40 s");
 }

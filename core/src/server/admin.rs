@@ -2,7 +2,7 @@
 
 use super::{Phase, Queued, Server};
 use crate::client::{SendError, Sent, send_error};
-use crate::command::{Command, SendOptions, To};
+use crate::command::{Command, GroupRules, SendOptions, To};
 use crate::event::EndReason;
 use crate::group::server::{CreateGroupError, DestroyError, JoinError, LeaveError};
 use crate::ids::{Channel, GroupId, LoginId, PeerId};
@@ -10,6 +10,7 @@ use crate::machine::Entry;
 use crate::time::Instant;
 use crate::transport::Scope;
 use crate::wire::control::{MAX_MESSAGE, MAX_USER_DATA, ToClient};
+use alloc::vec::Vec;
 use thiserror::Error;
 
 /// How a group is made.
@@ -18,12 +19,32 @@ use thiserror::Error;
 pub struct GroupOptions<'a> {
     /// Carried unchanged in the join events of its first members; at most 4,096 bytes.
     pub message: &'a [u8],
+    /// What holds for it as long as it is there.
+    pub rules: GroupRules,
 }
 
 impl<'a> GroupOptions<'a> {
     /// With this message in the join events of its first members.
     pub const fn message(mut self, message: &'a [u8]) -> Self {
         self.message = message;
+        self
+    }
+
+    /// It stays when its last member has left, until it is destroyed.
+    pub const fn keep_empty(mut self) -> Self {
+        self.rules.keep_empty = true;
+        self
+    }
+
+    /// The server is in it, too: see [`GroupRules::server_is_member`].
+    pub const fn server_is_member(mut self) -> Self {
+        self.rules.server_is_member = true;
+        self
+    }
+
+    /// It goes by this number, below 2^31: see [`GroupRules::number`].
+    pub const fn number(mut self, number: u32) -> Self {
+        self.rules.number = Some(number);
         self
     }
 }
@@ -108,6 +129,9 @@ impl Server {
         self.online += 1;
         self.groups.client_online(me);
         self.tell(now, me.slot(), &ToClient::Welcome { me, user_data, message });
+        let relay = [self.config.limits.relay.bytes, self.config.limits.relay.packets].map(|rate| rate.per_second);
+        let addrs = self.config.advertised_addrs.iter().copied().collect();
+        self.tell(now, me.slot(), &ToClient::About { relay, addrs });
         self.discover(now, me.slot());
         self.announce(me.slot());
         Ok(me)
@@ -155,9 +179,9 @@ impl Server {
         members: &[PeerId],
         options: GroupOptions<'_>,
     ) -> Result<GroupId, CreateGroupError> {
-        let message = options.message;
-        self.record_command(now, || Command::CreateGroup { members: members.into(), message: message.into() });
-        let group = self.groups.create(now, members, message);
+        let GroupOptions { message, rules } = options;
+        self.record_command(now, || Command::CreateGroup { members: members.into(), message: message.into(), rules });
+        let group = self.groups.create(now, members, message, rules);
         self.carry_out(now);
         group
     }
@@ -192,7 +216,19 @@ impl Server {
         destroyed
     }
 
-    /// Sends a message to a client. A server is a member of no group, so it cannot send to one; `loopback` means nothing.
+    /// Ends all groups that have no members, and says how many there were.
+    pub fn destroy_empty_groups(&mut self, now: Instant) -> usize {
+        self.record_command(now, || Command::DestroyEmptyGroups);
+        let empty: Vec<GroupId> = self.groups.empty().collect();
+        for group in &empty {
+            let _ = self.groups.destroy(*group);
+        }
+        self.carry_out(now);
+        empty.len()
+    }
+
+    /// Sends a message to a client, or to a group that the server [is a member of](GroupRules::server_is_member); reliably to
+    /// all of its members or to none. `loopback` means nothing.
     pub fn send(
         &mut self,
         now: Instant,
@@ -203,7 +239,10 @@ impl Server {
     ) -> Result<Sent, SendError> {
         let to = to.into();
         self.record(now, Entry::Send { to, channel, bytes, options });
-        let To::Peer(peer) = to else { return Err(SendError::Gone) };
+        let peer = match to {
+            To::Peer(peer) => peer,
+            To::Group(group) => return self.send_group(now, group, channel, bytes, &options),
+        };
         let session = self.client_mut(peer).ok_or(SendError::Gone)?;
         let sent = session.link.transport().send(now, Scope::Peer(channel), None, bytes, &options);
         self.refresh(peer.slot());
@@ -217,13 +256,19 @@ impl Server {
             Command::Send { to, channel, bytes, options } => {
                 self.send(now, *to, *channel, bytes, *options)?;
             }
+            Command::SendList { to, channel, bytes, options } => {
+                self.send_list(now, to, *channel, bytes, *options)?;
+            }
             Command::Disconnect { client } => self.disconnect(now, *client)?,
             Command::Accept { login, user_data, message } => {
                 self.accept(now, *login, user_data, message)?;
             }
             Command::Reject { login, message } => self.reject(now, *login, message)?,
-            Command::CreateGroup { members, message } => {
-                self.create_group(now, members, GroupOptions { message })?;
+            Command::CreateGroup { members, message, rules } => {
+                self.create_group(now, members, GroupOptions { message, rules: *rules })?;
+            }
+            Command::DestroyEmptyGroups => {
+                self.destroy_empty_groups(now);
             }
             Command::Join { member, group, message } => self.join_group(now, *member, *group, message)?,
             Command::Leave { member, group } => self.leave_group(now, *member, *group)?,
@@ -239,7 +284,7 @@ impl Server {
     }
 
     /// The command is made only if somebody records it.
-    fn record_command(&mut self, now: Instant, command: impl FnOnce() -> Command) {
+    pub(super) fn record_command(&mut self, now: Instant, command: impl FnOnce() -> Command) {
         if let Some(tap) = &mut self.tap {
             tap.record(now, Entry::Command(&command()));
         }

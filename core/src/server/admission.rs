@@ -7,10 +7,10 @@
 //! flood from forged addresses then costs one MAC a datagram and no memory at all. Requests with a cookie have rates
 //! of their own, in all, by source and by prefix ([`crate::config::Admission`]), so that the flood takes nothing from them.
 
-use super::meter::{Meter, Meters};
 use crate::config::Admission as Rates;
 use crate::entropy::{KeyStream, SeededState};
 use crate::event::LoginRefusal;
+use crate::meter::{Meter, Meters};
 use crate::time::{Duration, Instant};
 use crate::wire::login::{Cookie, Request};
 use core::hash::{BuildHasher as _, Hasher as _};

@@ -7,8 +7,9 @@
 mod admin;
 mod admission;
 mod discovery;
+mod hosts;
 mod login;
-mod meter;
+mod member;
 mod pairs;
 mod search;
 mod session;
@@ -29,7 +30,7 @@ use crate::relay::{self, Forwarder, RelayLimits};
 use crate::schedule::Schedule;
 use crate::secure::{OpenError, ServerLogin, public_key};
 use crate::time::Instant;
-use crate::transport::{MAIN, Scope, TransportConfig};
+use crate::transport::{MAIN, TransportConfig};
 use crate::wire::buf::Writer;
 use crate::wire::control::{Candidates, MAX_LEN, Psk, ToClient, ToServer};
 use crate::wire::header::{self, Kind};
@@ -50,6 +51,7 @@ pub use crate::group::server::{CreateGroupError, DestroyError, JoinError, LeaveE
 pub use admin::{AcceptError, GroupOptions, ServerCommandError, UnknownClient};
 pub use admission::LoginCounters;
 pub use discovery::{Behaviour as NatBehaviour, Mapping as NatMapping};
+pub use hosts::{HostRank, HostWeights};
 
 /// A server. See the module's text and [`Machine`].
 pub struct Server {
@@ -129,6 +131,8 @@ pub struct ServerCounters {
     pub relay_refused: u64,
     /// Of those, the ones whose number was seen before, or is too old to tell.
     pub relay_replayed: u64,
+    /// Of those refused, the ones that were more than their sender may relay ([`crate::config::RelayBudget`]).
+    pub relay_over_budget: u64,
     /// Admitted by the relay but dropped, because the driver's outbox had no room.
     pub relay_dropped: u64,
     /// Clients that broke the protocol and were ended.
@@ -159,6 +163,7 @@ impl Server {
         config::check_limits(&config.limits)?;
         config::check_timers(&config.timers)?;
         config::check_admission(&config.admission)?;
+        config::check_relay(&config.limits.relay)?;
         let entropy = Entropy::new(&config.seed);
         let mut config = config;
         // The streams hold it from here on; what they drew cannot be drawn again from anything left in memory.
@@ -226,10 +231,8 @@ impl Server {
                     session.marks = session.marks.saturating_sub(1);
                     let delivery = session.link.transport().next_message(now, payload);
                     self.refresh(from.slot());
-                    if let Some(delivery) = delivery
-                        && let Scope::Peer(channel) = delivery.scope
-                    {
-                        return Some(ServerEvent::Message(Message { from, group: None, channel, direct: true }));
+                    if let Some((group, channel)) = delivery.and_then(|delivery| member::of(delivery.scope)) {
+                        return Some(ServerEvent::Message(Message { from, group, channel, direct: true }));
                     }
                 }
             }
@@ -350,11 +353,12 @@ impl Server {
     }
 
     fn forward(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox) {
-        let forward = match self.relay.admit(datagram, from) {
+        let forward = match self.relay.admit(now, datagram, from) {
             Ok(forward) => forward,
             Err(why) => {
                 self.counters.relay_refused += 1;
                 self.counters.relay_replayed += u64::from(why == relay::Refusal::Replayed);
+                self.counters.relay_over_budget += u64::from(why == relay::Refusal::OverBudget);
                 return;
             }
         };
@@ -389,6 +393,7 @@ impl Server {
 
     fn on_client_packet(&mut self, now: Instant, slot: u32, from: Way, ecn: Ecn, datagram: &mut [u8]) {
         let Some(session) = self.session_mut(slot) else { return };
+        session.uplink.on_bytes(now, datagram.len());
         let taken = session.link.receive(now, MAIN, from, ecn, datagram);
         if let Some(observe) = session.link.take_observe() {
             match observe.search {
@@ -607,9 +612,11 @@ impl Server {
                 Effect::PairDown { a, b, .. } => self.pair_down(now, a, b),
                 Effect::Joined { to, group, member, epoch, message } => {
                     self.tell(now, to.slot(), &ToClient::MemberJoined { group, member, epoch, message: &message });
+                    self.open_group(to, group, member, epoch);
                 }
                 Effect::Left { to, group, member, epoch, why } => {
                     if self.client(to).is_some() {
+                        self.close_group(to, group, member, epoch);
                         self.tell(now, to.slot(), &ToClient::MemberLeft { group, member, epoch, why });
                     }
                 }
@@ -677,7 +684,7 @@ fn group_limits(config: &ServerConfig) -> GroupLimits {
 
 fn relay_limits(config: &ServerConfig) -> RelayLimits {
     let sessions = config.limits.max_clients.saturating_add(config.limits.max_handshakes).saturating_add(1);
-    RelayLimits { sessions: sessions.max(MAX_SESSIONS), routes: 1 << 16 }
+    RelayLimits { sessions: sessions.max(MAX_SESSIONS), routes: 1 << 16, budget: config.limits.relay }
 }
 
 /// A client said something that none says.

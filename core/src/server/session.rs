@@ -7,17 +7,18 @@ use super::discovery::Discovery;
 use super::search::Part;
 use crate::config::{Doors, ServerConfig, Timers};
 use crate::event::EndReason;
-use crate::ids::{Channels, LoginId, PeerId};
+use crate::ids::{Channels, GroupId, LoginId, PeerId};
 use crate::link::{Link, PAYLOAD};
 use crate::machine::Wake;
 use crate::path::Roaming;
+use crate::relay::Uplink;
 use crate::secure::{Protection, Role};
 use crate::ticket::Ticket;
 use crate::time::{Duration, Instant};
 use crate::transport::{MAIN, Scope, Transport, TransportConfig};
 use crate::wire::control::Candidates;
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
@@ -92,6 +93,10 @@ pub(super) struct Session {
     pub(super) ticket: Option<Box<Ticket>>,
     /// The answer, for such repetitions; empty once the client has shown the keys.
     pub(super) reply: Vec<u8>,
+    /// The groups with the server in them that it is in.
+    pub(super) hosted: BTreeSet<GroupId>,
+    /// How fast it sends to the server.
+    pub(super) uplink: Uplink,
     /// Marks of messages that stand in the server's queue.
     pub(super) marks: usize,
     /// Channels of which it stands in the server's queue that there is room again.
@@ -146,6 +151,8 @@ impl Session {
             request,
             ticket,
             reply,
+            hosted: BTreeSet::new(),
+            uplink: Uplink::default(),
             marks: 0,
             writable: Channels::default(),
             left_waits: false,

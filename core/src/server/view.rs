@@ -2,9 +2,11 @@
 
 use super::session::Phase;
 use super::{Server, ServerCounters, ServerSize};
+use crate::command::GroupRules;
 use crate::event::Path;
 use crate::ids::{GroupId, PeerId};
 use crate::transport::{MAIN, Memory, PathStats};
+use alloc::collections::BTreeSet;
 
 impl Server {
     /// How traffic goes between two clients, `None` if they share no group.
@@ -23,7 +25,29 @@ impl Server {
         all.filter(|s| s.phase == Phase::Online).map(|s| s.peer)
     }
 
-    /// The members of a group; nobody if there is no such group.
+    /// All groups.
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> + '_ {
+        self.groups.iter()
+    }
+
+    /// The group that goes by this number now, if any does.
+    pub fn group_numbered(&self, number: u32) -> Option<GroupId> {
+        self.groups.numbered(number)
+    }
+
+    /// What holds for a group. `None` if there is no such group.
+    pub fn group_rules(&self, group: GroupId) -> Option<GroupRules> {
+        self.groups.rules(group)
+    }
+
+    /// The clients with which a client shares a group, each once, in the order of their ids.
+    pub fn peers_of(&self, client: PeerId) -> impl Iterator<Item = PeerId> + use<> {
+        let groups = self.groups.groups_of(client);
+        let all: BTreeSet<_> = groups.flat_map(|group| self.groups.members(group)).filter(|p| *p != client).collect();
+        all.into_iter()
+    }
+
+    /// The clients in a group, not the server; nobody if there is no such group.
     pub fn members(&self, group: GroupId) -> impl Iterator<Item = PeerId> + '_ {
         self.groups.members(group)
     }

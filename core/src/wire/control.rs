@@ -113,6 +113,13 @@ pub(crate) enum ToClient<'a> {
         /// Other addresses of the server, numbered from 1 in this order.
         doors: Candidates,
     },
+    /// What a client should know of its server; comes right after the welcome.
+    About {
+        /// Bytes and datagrams a second that the client may have relayed.
+        relay: [u32; 2],
+        /// Where the server can be reached.
+        addrs: Candidates,
+    },
     /// What to do beyond plain punching; replaces what was said before of this pair.
     Search {
         /// With whom.
@@ -261,6 +268,7 @@ const MEMBER_LEFT: u8 = 0x06;
 const PUNCH: u8 = 0x07;
 const DOORS: u8 = 0x08;
 const SEARCH: u8 = 0x09;
+const ABOUT: u8 = 0x0d;
 
 impl<'a> ToClient<'a> {
     /// Appends the message to `w`. On failure `w` is as before.
@@ -329,6 +337,12 @@ impl<'a> ToClient<'a> {
                 w.u8(DOORS)?;
                 write_candidates(w, doors)
             }
+            Self::About { relay: [bytes, packets], addrs } => {
+                w.u8(ABOUT)?;
+                w.u32(*bytes)?;
+                w.u32(*packets)?;
+                write_candidates(w, addrs)
+            }
             Self::Search { peer, epoch, number, plan } => {
                 w.u8(SEARCH)?;
                 w.u64(peer.raw())?;
@@ -373,6 +387,7 @@ impl<'a> ToClient<'a> {
             },
             PUNCH => Self::Punch { peer: read_peer(r)?, epoch: r.varint()?, candidates: read_candidates(r)? },
             DOORS => Self::Doors { doors: read_candidates(r)? },
+            ABOUT => Self::About { relay: [r.u32()?, r.u32()?], addrs: read_candidates(r)? },
             SEARCH => Self::Search { peer: read_peer(r)?, epoch: r.varint()?, number: r.u32()?, plan: Plan::read(r)? },
             _ => return Err(Malformed::Value),
         })

@@ -59,6 +59,8 @@ pub struct Scenario {
     pub techniques: Tried,
     /// How many ports one search tries at the most.
     pub probes: u16,
+    /// Whether the server has so many logins that each new client has to bring a cookie.
+    pub cookies: bool,
     /// Clients.
     pub clients: Vec<ClientSpec>,
     /// Names of the groups that steps create.

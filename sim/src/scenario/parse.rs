@@ -72,6 +72,7 @@ impl Scenario {
             doors: server.doors,
             techniques: server.techniques,
             probes: server.probes,
+            cookies: server.cookies,
             clients,
             groups: names.groups.iter().map(|name| (*name).to_owned()).collect(),
             steps,
@@ -87,12 +88,13 @@ struct ServerSpec {
     doors: ServerDoors,
     techniques: Tried,
     probes: u16,
+    cookies: bool,
 }
 
 impl Default for ServerSpec {
     fn default() -> Self {
         let (doors, techniques) = (ServerDoors::default(), Tried::default());
-        Self { link: Link::default(), doors, techniques, probes: Scenario::PROBES }
+        Self { link: Link::default(), doors, techniques, probes: Scenario::PROBES, cookies: false }
     }
 }
 
@@ -189,11 +191,12 @@ impl<'a> Names<'a> {
     }
 
     fn server(&self, value: &Value<'a>) -> Parsed<ServerSpec> {
-        let f = value.table(&["link", "doors", "techniques", "probes"])?;
+        let f = value.table(&["link", "doors", "techniques", "probes", "cookies"])?;
         let mut server = ServerSpec { link: self.access(&f)?, ..ServerSpec::default() };
         set(&mut server.doors, f.get("doors"), |v| v.word(&DOORS))?;
         set(&mut server.techniques, f.get("techniques"), |v| v.word(&TECHNIQUES))?;
         set(&mut server.probes, f.get("probes"), |v| v.integer(0..=u16::MAX.into()).map(|n| n as u16))?;
+        set(&mut server.cookies, f.get("cookies"), |v| v.boolean())?;
         Ok(server)
     }
 

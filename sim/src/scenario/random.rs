@@ -48,6 +48,7 @@ impl Scenario {
             doors: ServerDoors::None,
             techniques: Tried::All,
             probes: Self::PROBES,
+            cookies: false,
             clients: Vec::new(),
             groups: Vec::new(),
             steps: Vec::new(),
@@ -62,6 +63,7 @@ impl Scenario {
         draw.late(&weights, gone, &mut scenario);
         draw.new_server(&weights, gone, &mut scenario);
         searches(seed, &mut scenario);
+        scenario.cookies = Draw(dice::stream(seed, Label::Swarm, 2)).one_in(3);
         scenario.duration = time_needed(&scenario).unwrap_or_default();
         scenario.expectations = expectations_for(&scenario);
         scenario

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::model::{channels, exact, latency, membership};
 use crate::{Counters, Link, MAIN_PORT, Mishap, Net, Node, Observer, Place, Stuck, Way, World};
-use posse_core::config::{ClientConfig, ConfigError, Doors, ServerConfig};
+use posse_core::config::{ClientConfig, ConfigError, Doors, Rate, ServerConfig};
 use posse_core::server::Server;
 use posse_core::{Duration, Instant, secure};
 use std::cell::RefCell;
@@ -532,11 +532,16 @@ fn server_host(
 ) -> Result<Node<SimServer>, ConfigError> {
     Server::new(Instant::ZERO, ServerConfig::new(SERVER_KEY, APP, [0; 32]))?;
     let (doors, techniques, probes) = (scenario.doors, scenario.techniques, scenario.probes);
+    let cookies = scenario.cookies;
     let make = move |now: Instant, addr: SocketAddr, second: Option<Ipv4Addr>, seed: [u8; 32]| {
         let mut config = ServerConfig { suites: secure::suites(true), ..ServerConfig::new(SERVER_KEY, APP, seed) };
         config.techniques.prediction = matches!(techniques, Tried::Predict | Tried::All);
         config.techniques.birthday = matches!(techniques, Tried::Birthday | Tried::All);
         config.limits.search.probes = probes;
+        if cookies {
+            // Two clients that begin within five seconds are too many.
+            config.admission.unproven = Rate { per_second: 1, burst: 1 };
+        }
         let other = |port| second.map(|ip| SocketAddr::new(ip.into(), port));
         config.doors = Doors {
             second_port: (doors != ServerDoors::None).then(|| SocketAddr::new(addr.ip(), DOOR_PORT)),

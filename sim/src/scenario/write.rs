@@ -75,12 +75,13 @@ impl Writer<'_> {
             self.nat(&nat.nat);
             self.link(&nat.link);
         }
-        let usual = (Link::default(), ServerDoors::default(), Tried::default(), Scenario::PROBES);
-        if (s.server, s.doors, s.techniques, s.probes) != usual {
+        let usual = (Link::default(), ServerDoors::default(), Tried::default(), Scenario::PROBES, false);
+        if (s.server, s.doors, s.techniques, s.probes, s.cookies) != usual {
             self.head("[server]");
             self.unless(s.doors == ServerDoors::default(), "doors", word(&DOORS, s.doors));
             self.unless(s.techniques == Tried::default(), "techniques", word(&TECHNIQUES, s.techniques));
             self.unless(s.probes == Scenario::PROBES, "probes", s.probes);
+            self.unless(!s.cookies, "cookies", s.cookies);
             self.link(&s.server);
         }
         for client in &s.clients {

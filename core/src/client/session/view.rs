@@ -2,6 +2,7 @@
 
 use super::{Session, path_of};
 use crate::client::PeerView;
+use crate::group::client::View;
 use crate::ids::{GroupId, PeerId};
 use crate::time::Duration;
 use crate::transport::{DIRECT, MAIN, Memory, PathStats};
@@ -9,6 +10,10 @@ use crate::transport::{DIRECT, MAIN, Memory, PathStats};
 impl Session {
     pub(in crate::client) fn server_rtt(&self) -> Option<Duration> {
         self.server.transport_ref().rtt(MAIN)
+    }
+
+    pub(in crate::client) fn groups(&self) -> impl Iterator<Item = GroupId> {
+        self.view.iter().flat_map(View::groups)
     }
 
     pub(in crate::client) fn members(&self, group: GroupId) -> impl Iterator<Item = PeerId> + '_ {

@@ -268,6 +268,7 @@ fn homes([a, b]: [Nat; 2], techniques: Tried, probes: u16) -> Scenario {
         doors: ServerDoors::Address,
         techniques,
         probes,
+        cookies: false,
         clients: vec![client("a", 0), client("b", 1)],
         groups: vec!["pair".to_owned()],
         steps: vec![Step { at: FORMED, every: Duration::ZERO, times: 1, action: create }],

@@ -13,18 +13,23 @@ use alloc::vec;
 
 /// One bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Meter {
+pub(crate) struct Meter {
     /// When it is full again, in nanoseconds.
     full_at: u64,
 }
 
 impl Meter {
     /// Takes one out, if there is one.
-    pub(super) fn take(&mut self, now: Instant, rate: Rate) -> bool {
+    pub(crate) fn take(&mut self, now: Instant, rate: Rate) -> bool {
+        self.take_some(now, rate, 1)
+    }
+
+    /// Takes so many out, if there are as many.
+    pub(crate) fn take_some(&mut self, now: Instant, rate: Rate, count: usize) -> bool {
         // Nothing is farther off than an empty bucket is, unless the clock went back.
-        let empty = now.0.saturating_add(interval(rate).saturating_mul(rate.burst.into()));
+        let empty = now.0.saturating_add(time_of(rate, u64::from(rate.burst)));
         self.full_at = self.full_at.clamp(now.0, empty);
-        let after = self.full_at.saturating_add(interval(rate));
+        let after = self.full_at.saturating_add(time_of(rate, count as u64));
         let room = after <= empty;
         if room {
             self.full_at = after;
@@ -33,9 +38,9 @@ impl Meter {
     }
 }
 
-/// Nanoseconds between two.
-fn interval(rate: Rate) -> u64 {
-    1_000_000_000 / u64::from(rate.per_second.max(1))
+/// Nanoseconds in which so many come.
+fn time_of(rate: Rate, count: u64) -> u64 {
+    count.saturating_mul(1_000_000_000) / u64::from(rate.per_second.max(1))
 }
 
 /// Meters of either row: with 62 sources at their limit of 16 a second, as many as 1,000 logins a second are, another one
@@ -43,15 +48,15 @@ fn interval(rate: Rate) -> u64 {
 const COLUMNS: usize = 2048;
 
 /// A bucket a source, near enough. See the module's text. 32 KiB.
-pub(super) struct Meters(Box<[[Meter; COLUMNS]]>);
+pub(crate) struct Meters(Box<[[Meter; COLUMNS]]>);
 
 impl Meters {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(vec![[Meter::default(); COLUMNS]; 2].into())
     }
 
     /// Takes one out of the bucket of the source with this hash, if there is one.
-    pub(super) fn take(&mut self, now: Instant, hash: u64, rate: Rate) -> bool {
+    pub(crate) fn take(&mut self, now: Instant, hash: u64, rate: Rate) -> bool {
         let columns = [hash as u32, (hash >> 32) as u32].map(|half| half as usize % COLUMNS);
         let mut room = false;
         for (row, column) in self.0.iter_mut().zip(columns) {
