@@ -152,6 +152,11 @@ impl Body {
         self.u8(0x02).prefixed(message)
     }
 
+    /// About, with one address.
+    pub fn about(self, bytes: u32, packets: u32) -> Self {
+        self.u8(0x0d).u32(bytes).u32(packets).u8(1).bytes(&[4, 192, 0, 2, 7, 0x10, 0x92])
+    }
+
     /// PeerUp, of a peer with this static key.
     pub fn peer_up(self, peer: u64, key: &[u8; 32], epoch: u64, suite: u8, candidates: &[SocketAddr]) -> Self {
         let body = self.u8(0x03).u64(peer).bytes(key).bytes(&[9; 32]).varint(epoch);

@@ -116,6 +116,7 @@ pub(crate) fn every_control() -> Vec<(&'static str, Vec<u8>)> {
         ("path-direct", b().path_report(peer, 9, Ok(12_345))),
         ("path-relayed", b().path_report(peer, 9, Err(3))),
         ("request-punch", b().request_punch(peer, 9)),
+        ("about", b().about(125_000, 200)),
     ];
     all.into_iter().map(|(name, body)| (name, body.0)).collect()
 }
@@ -129,7 +130,9 @@ fn logins() -> Vec<(&'static str, Vec<u8>)> {
     let request = pair.map(|pair| pair.request()).unwrap_or_default();
     vec![
         ("hello", b().u8(0).bytes(&[0, 1]).u64(42).u8(2).bytes(&[1, 2]).0),
+        ("hello-ticket", b().u8(0).bytes(&[0, 1]).u64(42).u8(1).bytes(&[2]).bytes(&[0, 3]).bytes(b"let").0),
         ("accepted", b().u8(1).u8(0).u64(99).u8(1).0),
+        ("refused-ticket", b().u8(1).bytes(&[1, 5, 0, 3]).bytes(&[0; 6]).0),
         ("refused-version", b().u8(1).bytes(&[1, 0, 0, 7]).bytes(&[0; 6]).0),
         ("refused-full", b().u8(1).bytes(&[1, 3, 0, 0]).bytes(&[0; 6]).0),
         ("exchange", exchange(&[1, 2], 1, &[])),

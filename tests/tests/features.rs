@@ -124,7 +124,8 @@ fn a_list_of_destinations_reaches_everybody_on_it_once() {
     let (mut lab, apps, ids) = three(4);
     let (all, two) = (lab.group(&ids), lab.group(&ids[..2]));
     lab.world.run_for(Duration::from_secs(1)).unwrap();
-    let list = [all.into(), two.into(), ids[1].into(), PeerId::SERVER.into(), ids[1].into(), ids[0].into()];
+    let peers = [ids[1], PeerId::SERVER, ids[1], ids[0]].map(Target::Peer);
+    let list = [&[Target::Group(all), Target::Group(two)][..], &peers].concat();
     let channel = Channel::reliable(0);
     let send = |app: &mut App, now| app.client.send_list(now, &list, channel, b"to you", SendOptions::default());
     let sent = lab.world.act(apps[0], send).unwrap();
@@ -214,7 +215,7 @@ fn clients_are_told_where_their_server_says_that_it_is() {
 }
 
 #[test]
-fn who_throttles_its_own_link_is_seen_to_and_gains_a_burst_of_what_is_still_good_at_most() {
+fn who_throttles_its_own_link_gains_no_more_than_what_is_younger_than_the_deadline() {
     // A "lag switch": its user goes on playing while others see nothing of it for two seconds, then all at once.
     let (mut lab, apps, ids) = three(8);
     let group = lab.group(&ids[..2]);
@@ -231,10 +232,6 @@ fn who_throttles_its_own_link_is_seen_to_and_gains_a_burst_of_what_is_still_good
     lab.world.cut_up(apps[0]);
     (60..185).for_each(|n| play(&mut lab, n));
     let during = lab.world.machine(apps[1]).messages.len() - before;
-    let seen = lab.world.machine(apps[1]).path(ids[0]);
-    assert!(!matches!(seen, Some(Path::Direct { .. })), "the other end has noticed: {seen:?}");
-    let reported = lab.world.machine(lab.desk).server.path(ids[0], ids[1]);
-    assert!(!matches!(reported, Some(Path::Direct { .. })), "and so has the server: {reported:?}");
     lab.world.heal(apps[0]);
     (185..200).for_each(|n| play(&mut lab, n));
     lab.world.run_for(Duration::from_secs(1)).unwrap();

@@ -35,7 +35,7 @@ fn parts() -> impl Strategy<Value = Parts> {
 
 fn to_client(p: &Parts) -> ToClient<'_> {
     let (peer, group, epoch) = (PeerId::from_raw(p.ids[0]), GroupId::from_raw(p.ids[1]), p.epoch);
-    match p.kind % 9 {
+    match p.kind % 10 {
         0 => ToClient::Welcome { me: peer, user_data: &p.short, message: &p.long },
         1 => ToClient::Rejected { message: &p.long },
         2 => ToClient::PeerUp {
@@ -54,6 +54,7 @@ fn to_client(p: &Parts) -> ToClient<'_> {
         5 => ToClient::MemberLeft { group, member: peer, epoch, why: leave_reason(p.reason % 3).unwrap() },
         6 => ToClient::Punch { peer, epoch, candidates: p.candidates },
         7 => ToClient::Doors { doors: p.candidates },
+        8 => ToClient::About { relay: [p.numbers.0, p.numbers.0 >> 1], addrs: p.candidates },
         _ => ToClient::Search { peer, epoch, number: p.numbers.0, plan: p.plan },
     }
 }
