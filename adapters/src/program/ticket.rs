@@ -59,7 +59,8 @@ fn made(options: &Options) -> Result<String, String> {
 /// A ticket, for the command line.
 pub(crate) fn parse(text: &str) -> Result<Vec<u8>, String> {
     let wrong = || "a ticket is an even number of hexadecimal digits, as `posse ticket` prints them".to_owned();
-    if text.len() % 2 != 0 || text.len() > 2 * ticket::MAX_LEN || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+    if !text.len().is_multiple_of(2) || text.len() > 2 * ticket::MAX_LEN || !text.bytes().all(|b| b.is_ascii_hexdigit())
+    {
         return Err(wrong());
     }
     let pairs = text.as_bytes().chunks(2).filter_map(|two| str::from_utf8(two).ok());

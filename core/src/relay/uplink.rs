@@ -19,11 +19,11 @@ pub(crate) struct Uplink {
 impl Uplink {
     /// So many bytes came.
     pub(crate) fn on_bytes(&mut self, now: Instant, bytes: usize) {
-        let windows = now.since(self.began).as_millis() / WINDOW.as_millis();
+        let windows = now.since(self.began).as_millis().checked_div(WINDOW.as_millis()).unwrap_or(0);
         if windows > 0 {
             // After a pause of minutes nothing is left of it.
             for _ in 0..windows.min(1_000) {
-                self.best -= self.best / FADES;
+                self.best = self.best.saturating_sub(self.best.checked_div(FADES).unwrap_or(0));
             }
             self.best = self.best.max(self.bytes.saturating_mul(WINDOWS_A_SECOND));
             (self.began, self.bytes) = (now, 0);
