@@ -50,6 +50,11 @@ impl Chance {
         Self::ratio(n, 1_000_000)
     }
 
+    /// Parts in a million, rounded.
+    pub const fn in_a_million(self) -> u32 {
+        ((self.0 * 1_000_000 + (1 << 31)) >> 32) as u32
+    }
+
     /// Both together, as they add up while they are small.
     pub(crate) const fn plus(self, other: Self) -> Self {
         let sum = self.0 + other.0;

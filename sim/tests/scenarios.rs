@@ -9,7 +9,9 @@ use std::process::{Command, Output};
 
 fn shipped() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let inside = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = inside(&folder).filter(|path| path.is_file()).collect();
+    files.extend(inside(&folder.join("lab")));
     files.sort();
     files
 }

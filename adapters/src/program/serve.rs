@@ -8,7 +8,7 @@ use posse::rooms::{self, Change, RoomLimits, Rooms};
 use posse::secure::key_text;
 use posse::{PeerId, Rate, Server, ServerEvent, ServerOptions, Tickets, os_seed};
 use serde_json::json;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -55,6 +55,10 @@ pub(crate) struct Options {
     /// A second UDP port, by which clients' NATs are told apart; open it in the firewall too.
     #[arg(long, value_name = "PORT")]
     door_port: Option<u16>,
+    /// A second address of this host, on which both ports are opened too: with it every NAT's mapping is known, not symmetric
+    /// ones alone. --listen must then name one address.
+    #[arg(long, value_name = "ADDR", requires = "door_port")]
+    door_address: Option<IpAddr>,
     /// Most members of one room.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(2..=256))]
     room_size: u16,
@@ -103,6 +107,9 @@ fn serve(options: &Options) -> Result<(), String> {
     config.admission.unproven.burst = options.login_rate.saturating_mul(2);
     config.record.clone_from(&options.record);
     config.doors.second_port = options.door_port.map(|port| SocketAddr::new(options.listen.ip(), port));
+    config.doors.second_address = options.door_address.map(|ip| SocketAddr::new(ip, options.listen.port()));
+    config.doors.second_address_port =
+        options.door_address.zip(options.door_port).map(|(ip, port)| SocketAddr::new(ip, port));
     let mut server = Server::bind(options.listen, config).map_err(|e| e.to_string())?;
     let metrics =
         options.metrics.map(|addr| Metrics::serve(addr).map_err(|e| format!("cannot answer on TCP {addr}: {e}")));

@@ -90,6 +90,10 @@ pub struct Nat {
     pub inbound_refresh: bool,
     /// Whether a packet from inside to the NAT's own outside address comes back in, with its outside source.
     pub hairpin: bool,
+    /// Whether the NAT's own host takes in what nobody inside is admitted to get, as a Linux router does whose INPUT chain
+    /// accepts. It then keeps an entry of that flow for [30 s](table::UNREPLIED), and a mapping that would be the same flow
+    /// gets another port: a peer that punches first shuts the hole that it was to come through.
+    pub open_input: bool,
 }
 
 impl Nat {
@@ -107,6 +111,7 @@ impl Nat {
             lifetime: table::LIFETIME,
             inbound_refresh: false,
             hairpin: false,
+            open_input: false,
         }
     }
 
@@ -178,6 +183,13 @@ impl Nat {
     #[must_use]
     pub fn hairpin(mut self, hairpin: bool) -> Self {
         self.hairpin = hairpin;
+        self
+    }
+
+    /// See [`Self::open_input`].
+    #[must_use]
+    pub fn open_input(mut self, open: bool) -> Self {
+        self.open_input = open;
         self
     }
 }

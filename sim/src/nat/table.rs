@@ -28,6 +28,8 @@ pub struct NatBox {
     last: Option<(u16, Instant)>,
     /// First ports of the blocks that belong to inside addresses.
     blocks: BTreeMap<Ipv4Addr, u16>,
+    /// Flows that its own host took in, by own port and sender, and until when each is remembered.
+    taken_in: BTreeMap<(u16, SocketAddrV4), Instant>,
 }
 
 /// Inside endpoint, and as much of the destination as tells mappings apart; the rest is zero.
@@ -62,6 +64,7 @@ impl NatBox {
             ports: BTreeMap::new(),
             last: None,
             blocks: BTreeMap::new(),
+            taken_in: BTreeMap::new(),
         }
     }
 
@@ -92,7 +95,7 @@ impl NatBox {
         let until = now + self.config.lifetime;
         let created = !self.mappings.contains_key(&key);
         if created {
-            let port = self.allocate(now, key)?;
+            let port = self.allocate(now, key, to)?;
             self.ports.entry(port).or_default().push(key);
             self.mappings.insert(key, Entry { port, until, admitted: BTreeSet::new() });
         }
@@ -119,6 +122,9 @@ impl NatBox {
             }
             refusal = DropReason::Filtered;
         }
+        if self.config.open_input {
+            self.take_in(now, from, port);
+        }
         Err(refusal)
     }
 
@@ -143,6 +149,7 @@ impl NatBox {
         self.ports.clear();
         self.last = None;
         self.blocks.clear();
+        self.taken_in.clear();
     }
 
     /// The table is lost, and the address is another.
@@ -167,7 +174,7 @@ impl NatBox {
 
     /// An outside port for the new mapping `key`. Draws one block, whatever comes of it, and one more where a sequence
     /// begins.
-    fn allocate(&mut self, now: Instant, key: Key) -> Result<u16, DropReason> {
+    fn allocate(&mut self, now: Instant, key: Key, to: SocketAddrV4) -> Result<u16, DropReason> {
         let block = Block::draw(&mut self.dice);
         let inside = key.0;
         let kept = match self.config.allocation {
@@ -176,7 +183,7 @@ impl NatBox {
             Allocation::Sequential => return self.next_in_sequence(now, &block),
             Allocation::Random | Allocation::Block => false,
         };
-        if kept {
+        if kept && self.taken_in.get(&(inside.port(), to)).is_none_or(|until| *until <= now) {
             return Ok(inside.port());
         }
         let (first, last) = match self.config.allocation {
@@ -228,6 +235,16 @@ impl NatBox {
         (0..WORDS).filter(|&word| (u128::from(block.word(word)) * span) >> 32 < time).count() as i64
     }
 
+    /// Remembers a flow that came in to its own host.
+    fn take_in(&mut self, now: Instant, from: SocketAddrV4, port: u16) {
+        if self.taken_in.len() >= MAX_TAKEN_IN {
+            self.taken_in.retain(|_, until| now < *until);
+        }
+        if self.taken_in.len() < MAX_TAKEN_IN {
+            self.taken_in.insert((port, from), now + UNREPLIED);
+        }
+    }
+
     /// First and last port of the block of an inside address, which it is given with its first mapping.
     fn block_of(&mut self, inside: Ipv4Addr, dice: &Block) -> Result<(u16, u16), DropReason> {
         let (first, last) = (*self.config.ports.start(), *self.config.ports.end());
@@ -276,6 +293,11 @@ fn filter_part(filtering: Filtering, remote: SocketAddrV4) -> SocketAddrV4 {
 
 /// RFC 4787 §4.3 asks for at least this.
 pub(super) const LIFETIME: Duration = Duration::from_secs(120);
+
+/// How long Linux remembers a UDP flow that was never answered (`nf_conntrack_udp_timeout`).
+pub(super) const UNREPLIED: Duration = Duration::from_secs(30);
+/// Flows to its own host that a NAT remembers; those that come when it is full leave no trace.
+const MAX_TAKEN_IN: usize = 65_536;
 
 /// Ports of a block unless said otherwise: what carriers give a subscriber is between some hundreds and some thousands (RFC
 /// 7422 §2.2 counts with 1,000).
@@ -490,6 +512,22 @@ mod tests {
         let (out, inside) = on.hairpin(at(0), INSIDE, to).unwrap();
         assert_eq!((*out.from.ip(), inside), (OUTSIDE, neighbour));
         assert_eq!(on.inbound(at(0), remote(1, 7), out.from.port()), Ok(INSIDE));
+    }
+
+    #[test]
+    fn who_knocks_first_at_an_open_input_chain_shuts_the_hole_for_thirty_seconds() {
+        let masquerade = Nat::symmetric().allocation(Allocation::Overloading);
+        let (peer, other) = (remote(1, 7), remote(1, 8));
+        for (open, after, kept) in [(true, 0, false), (true, 29, false), (true, 30, true), (false, 0, true)] {
+            let mut nat = NatBox::new(1, 0, OUTSIDE, masquerade.clone().open_input(open));
+            assert_eq!(nat.inbound(at(0), peer, INSIDE.port()), Err(DropReason::NoMapping));
+            let mut port = |to| nat.outbound(at(after), INSIDE, to).unwrap().from.port();
+            assert_eq!(port(other), INSIDE.port(), "another flow is not concerned");
+            assert_eq!(port(peer) == INSIDE.port(), kept, "open: {open}, after {after} s");
+        }
+        let mut first = NatBox::new(1, 0, OUTSIDE, masquerade.open_input(true));
+        assert_eq!(first.outbound(at(0), INSIDE, peer).unwrap().from.port(), INSIDE.port());
+        assert_eq!(first.inbound(at(0), peer, INSIDE.port()), Ok(INSIDE), "who sends first is not harmed");
     }
 
     #[test]

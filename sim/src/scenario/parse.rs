@@ -166,6 +166,7 @@ impl<'a> Names<'a> {
                 "lifetime",
                 "inbound-refresh",
                 "hairpin",
+                "open-input",
                 "link",
             ])?;
             let behind = self.place(&f)?;
@@ -185,6 +186,7 @@ impl<'a> Names<'a> {
             set(&mut nat.lifetime, f.get("lifetime"), |v| v.positive_duration())?;
             set(&mut nat.inbound_refresh, f.get("inbound-refresh"), |v| v.boolean())?;
             set(&mut nat.hairpin, f.get("hairpin"), |v| v.boolean())?;
+            set(&mut nat.open_input, f.get("open-input"), |v| v.boolean())?;
             nats.push(NatSpec { name: name.to_owned(), behind, nat, link: self.access(&f)? });
         }
         Ok(nats)

@@ -146,6 +146,7 @@ impl Writer<'_> {
         self.unless(nat.lifetime == usual.lifetime, "lifetime", time(nat.lifetime));
         self.unless(nat.inbound_refresh == usual.inbound_refresh, "inbound-refresh", nat.inbound_refresh);
         self.unless(nat.hairpin == usual.hairpin, "hairpin", nat.hairpin);
+        self.unless(nat.open_input == usual.open_input, "open-input", nat.open_input);
     }
 
     fn link(&mut self, link: &Link) {

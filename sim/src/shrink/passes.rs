@@ -110,6 +110,7 @@ impl Shrinker<'_, '_> {
             change(|nat, _| *nat = Nat::new(Mapping::EndpointIndependent, Filtering::EndpointIndependent));
             change(|nat, _| *nat = Nat::new(nat.mapping, nat.filtering));
             change(|nat, _| nat.hairpin = false);
+            change(|nat, _| nat.open_input = false);
             nat += 1;
         }
     }

@@ -64,10 +64,10 @@ prop_compose! {
         cross_traffic in proptest::option::of(positive()),
         block in 1..=u16::MAX,
         lifetime in positive(),
-        (inbound_refresh, hairpin) in any::<(bool, bool)>(),
+        (inbound_refresh, hairpin, open_input) in any::<(bool, bool, bool)>(),
     ) -> Nat {
         let ports = first.min(last)..=first.max(last);
-        let nat = Nat { allocation, lifetime, inbound_refresh, hairpin, ..Nat::new(mapping, filtering) };
+        let nat = Nat { allocation, lifetime, inbound_refresh, hairpin, open_input, ..Nat::new(mapping, filtering) };
         Nat { ports, stride, cross_traffic, block, ..nat }
     }
 }
