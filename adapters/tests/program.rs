@@ -307,3 +307,70 @@ fn a_server_tells_how_it_fares() {
         assert_eq!(client.wait_with_output().unwrap().status.code(), Some(0));
     }
 }
+
+/// The one object that a command prints, and its exit code.
+fn one_object(mut command: Command) -> (Value, Option<i32>) {
+    let output = command.output().unwrap();
+    let told = lines(&output);
+    assert_eq!(told.len(), 1, "{told:#?} {}", String::from_utf8_lossy(&output.stderr));
+    (told[0].clone(), output.status.code())
+}
+
+impl Server {
+    fn ask(&self, command: &str, more: &[&str]) -> Command {
+        posse(&[&[command, "--server", &self.address, "--server-key", &self.key], more].concat())
+    }
+}
+
+#[test]
+fn a_host_learns_what_nat_it_is_behind_as_far_as_the_server_can_tell() {
+    let (told, code) = one_object(Server::new(&[]).ask("nat", &["--json"]));
+    assert_eq!((code, &told["type"], &told["translated"]), (Some(0), &"nat".into(), &false.into()), "{told}");
+    assert_eq!((&told["own"], &told["mapping"], &told["strict"]), (&told["seen"], &Value::Null, &Value::Null));
+    assert!(told["text"].as_str().unwrap().contains("not known"), "{told}");
+
+    // A port that is free now.
+    let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let server = Server::new(&["--door-port", &port, "--door-address", "127.0.0.2"]);
+    let (told, code) = one_object(server.ask("nat", &["--json"]));
+    let found = (&told["mapping"], &told["strict"], code);
+    assert_eq!(found, (&"same".into(), &false.into(), Some(0)), "{told}");
+    let text = String::from_utf8(server.ask("nat", &[]).output().unwrap().stdout).unwrap();
+    assert!(text.contains("No translation") && text.contains("reaches everybody"), "{text}");
+}
+
+#[test]
+fn a_ping_times_the_login_and_every_round_trip() {
+    let server = Server::new(&[]);
+    let (told, code) = one_object(server.ask("ping", &["--count", "10", "--every", "5", "--json"]));
+    assert_eq!((code, &told["sent"], &told["answered"]), (Some(0), &10.into(), &10.into()), "{told}");
+    let time = |field: &str| told[field].as_f64().unwrap();
+    assert!(time("handshake_ms") > 0.0 && time("rtt_p50_ms") > 0.0, "{told}");
+    assert!(time("rtt_p50_ms") <= time("rtt_p99_ms") && time("rtt_p99_ms") <= time("rtt_max_ms"), "{told}");
+    let (why, code) = failure(server.ask("ping", &["--count", "0"]));
+    assert!(why.contains("--count") && code == Some(2), "{why}");
+}
+
+#[test]
+fn a_bench_measures_two_processes_with_a_server_of_its_own_or_another() {
+    let sound = |told: &Value| {
+        let figure = |field: &str| told[field].as_f64().is_some_and(|figure| figure > 0.0);
+        let figures = ["goodput_mib_s", "messages_s", "rtt_p50_ms", "rtt_p99_ms"].into_iter().all(figure);
+        assert!(figures && told["path"] == "direct" && told["type"] == "bench", "{told}");
+        assert!(!cfg!(target_os = "linux") || figure("cpu_s_gib"), "{told}");
+    };
+    let (told, code) = one_object(posse(&["bench", "--seconds", "0.2", "--json"]));
+    sound(&told);
+    assert_eq!(code, Some(0));
+
+    let server = Server::new(&[]);
+    let mut answers = server.ask("bench", &["--answer", "--room", "r"]).spawn().unwrap();
+    let (told, code) =
+        one_object(server.ask("bench", &["--room", "r", "--seconds", "0.2", "--size", "5000", "--json"]));
+    sound(&told);
+    assert_eq!((code, &told["size"]), (Some(0), &5000.into()));
+    terminate(&answers);
+    assert_eq!(answers.wait().unwrap().code(), Some(0));
+    let (why, code) = failure(posse(&["bench", "--answer"]));
+    assert!(why.contains("--server") && code == Some(2), "{why}");
+}

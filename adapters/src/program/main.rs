@@ -1,9 +1,13 @@
 //! The `posse` program.
+mod ask;
+mod bench;
 mod demo;
 mod join;
 mod key;
 mod metrics;
+mod nat;
 mod output;
+mod ping;
 mod serve;
 mod stop;
 mod ticket;
@@ -27,6 +31,12 @@ enum Command {
     Join(join::Options),
     /// Make a ticket, without which `posse serve --tickets` lets nobody in.
     Ticket(ticket::Options),
+    /// Say what NAT this host is behind, and what that means for direct traffic.
+    Nat(nat::Options),
+    /// Time the way to the server: the login, and round trips.
+    Ping(ping::Options),
+    /// Measure throughput, round trip and CPU between two clients: on this host, or between two.
+    Bench(bench::Options),
     /// Run a server and three clients over this host's loopback sockets and tell what happens.
     Demo(demo::Options),
 }
@@ -37,6 +47,9 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve::run(&options),
         Command::Join(options) => join::run(&options),
         Command::Ticket(options) => ticket::run(&options),
+        Command::Nat(options) => nat::run(&options),
+        Command::Ping(options) => ping::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Demo(options) => demo::run(&options),
     }
 }

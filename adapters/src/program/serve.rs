@@ -6,7 +6,7 @@ use crate::output::{complain, ms, say, say_json, tame};
 use crate::stop::Stop;
 use posse::rooms::{self, Change, RoomLimits, Rooms};
 use posse::secure::key_text;
-use posse::{PeerId, Rate, Server, ServerEvent, ServerOptions, Tickets, os_seed};
+use posse::{Message, PeerId, Rate, Server, ServerEvent, ServerOptions, Tickets, os_seed};
 use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -169,6 +169,12 @@ fn turn(server: &mut Server, rooms: &mut Rooms, payload: &mut Vec<u8>, report: &
     while let Some(event) = server.next_event(payload) {
         report.events.take(&event);
         report.logins_refused(&event);
+        if let ServerEvent::Message(Message { from, channel, .. }) = event
+            && let Some(answer) = rooms.answer(from, payload, server.nat(from))
+        {
+            // Who takes no more hears nothing more.
+            let _ = server.send(from, channel, &answer);
+        }
         if let Some(change) = rooms.handle(&event, server) {
             report.changed(&change);
         }

@@ -4,7 +4,7 @@
 use super::MAX_NAME;
 
 /// The version of every message here. A message of another one is refused, never guessed at.
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// A name that cannot be one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -187,7 +187,7 @@ fn check(name: &str) -> Result<(), NameError> {
     if name.chars().any(char::is_control) { Err(NameError::Control) } else { Ok(()) }
 }
 
-fn version(bytes: &[u8]) -> Result<&[u8], Malformed> {
+pub(super) fn version(bytes: &[u8]) -> Result<&[u8], Malformed> {
     match bytes.split_first() {
         Some((&VERSION, rest)) => Ok(rest),
         Some((&found, _)) => Err(Malformed::Version { found }),
@@ -195,14 +195,14 @@ fn version(bytes: &[u8]) -> Result<&[u8], Malformed> {
     }
 }
 
-fn read_text(bytes: &[u8]) -> Result<(&str, &[u8]), Malformed> {
+pub(super) fn read_text(bytes: &[u8]) -> Result<(&str, &[u8]), Malformed> {
     let (&len, rest) = bytes.split_first().ok_or(Malformed::Shape)?;
     let (text, rest) = rest.split_at_checked(usize::from(len)).ok_or(Malformed::Shape)?;
     Ok((str::from_utf8(text).map_err(|_| Malformed::Shape)?, rest))
 }
 
 /// Only ever called with a name that [`check`] let pass, so that its length fits the byte before it.
-fn write_text(into: &mut Vec<u8>, text: &str) {
+pub(super) fn write_text(into: &mut Vec<u8>, text: &str) {
     debug_assert!(text.len() <= MAX_NAME);
     into.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
     into.extend(text.bytes().take(usize::from(u8::MAX)));

@@ -17,12 +17,14 @@
 
 mod client;
 mod message;
+mod question;
 mod server;
 #[cfg(test)]
 mod tests;
 
 pub use client::{Room, RoomEvent};
 pub use message::{Malformed, NameError, Refusal, Request};
+pub use question::{Answer, MAX_ECHO, Question};
 pub use server::{Change, Host, RoomLimits, Rooms};
 
 /// The application id of the stock server and its clients: "rooms" in ASCII. A server of another application refuses them.

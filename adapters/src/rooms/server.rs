@@ -1,7 +1,8 @@
 //! The stock server's application: who goes into which room.
 
 use super::message::{Refusal, Request, user_data};
-use posse_core::server::{AcceptError, CreateGroupError, GroupOptions, JoinError};
+use super::question::{Answer, Question};
+use posse_core::server::{AcceptError, CreateGroupError, GroupOptions, JoinError, NatBehaviour};
 use posse_core::{GroupId, LoginId, PeerId, ServerEvent};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -86,6 +87,7 @@ struct Guest {
     room: String,
     name: String,
     group: GroupId,
+    from: SocketAddr,
 }
 
 /// Who is in which room. Hand it every [`ServerEvent`].
@@ -122,7 +124,7 @@ impl Rooms {
     pub fn handle(&mut self, event: &ServerEvent, host: &mut impl Host) -> Option<Change> {
         match event {
             ServerEvent::LoginRequested { login, from, token, .. } => match self.judge(token) {
-                Ok(request) => self.let_in(*login, request, host),
+                Ok(request) => self.let_in(*login, *from, request, host),
                 Err(why) => {
                     host.reject(*login, &why.encode()).ok()?;
                     Some(Change::Refused { from: *from, why })
@@ -134,6 +136,18 @@ impl Rooms {
                 None
             }
             _ => None,
+        }
+    }
+
+    /// What to answer to a client's message, on the channel that it came by, with what the server
+    /// [sees](crate::Server::nat) of its NAT; nothing if it is no [question](Question).
+    pub fn answer(&self, client: PeerId, message: &[u8], nat: Option<NatBehaviour>) -> Option<Vec<u8>> {
+        match Question::parse(message)? {
+            Question::Echo(bytes) => Some(Answer::Echo(bytes).encode()),
+            Question::Nat => {
+                let seen = self.guests.get(&client)?.from;
+                Some(Answer::Nat { seen, behaviour: nat }.encode())
+            }
         }
     }
 
@@ -151,7 +165,7 @@ impl Rooms {
         }
     }
 
-    fn let_in(&mut self, login: LoginId, request: Request, host: &mut impl Host) -> Option<Change> {
+    fn let_in(&mut self, login: LoginId, from: SocketAddr, request: Request, host: &mut impl Host) -> Option<Change> {
         // A login that is not there any more has nobody to tell.
         let client = host.accept(login, &user_data(request.name()), b"").ok()?;
         let (room, name) = (request.room().to_owned(), request.name().to_owned());
@@ -168,7 +182,7 @@ impl Rooms {
         }
         place.members = place.members.saturating_add(1);
         let members = place.members;
-        self.guests.insert(client, Guest { room: room.clone(), name: name.clone(), group });
+        self.guests.insert(client, Guest { room: room.clone(), name: name.clone(), group, from });
         Some(Change::Entered { client, name, room, members })
     }
 
@@ -186,7 +200,7 @@ impl Rooms {
     }
 
     fn left(&mut self, client: PeerId) -> Option<Change> {
-        let Guest { room, name, group } = self.guests.remove(&client)?;
+        let Guest { room, name, group, .. } = self.guests.remove(&client)?;
         // The room of that name may be another group by now.
         let place = self.rooms.get_mut(&room).filter(|place| place.group == group);
         let members = place.map_or(0, |place| {

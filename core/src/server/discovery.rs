@@ -52,6 +52,13 @@ pub struct Behaviour {
     pub strict: bool,
 }
 
+impl Behaviour {
+    /// As it was told by whoever found it out.
+    pub const fn new(mapping: Mapping, strict: bool) -> Self {
+        Self { mapping, strict }
+    }
+}
+
 /// See the module's text.
 pub(super) struct Discovery {
     began: Instant,

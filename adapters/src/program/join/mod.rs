@@ -390,7 +390,7 @@ impl<'a> Session<'a> {
     }
 }
 
-fn resolve(server: &str) -> Result<SocketAddr, String> {
+pub(crate) fn resolve(server: &str) -> Result<SocketAddr, String> {
     let found = server.to_socket_addrs().map_err(|why| {
         let hint = if server.contains(':') { "" } else { ": HOST:PORT is needed" };
         format!("cannot resolve {server}{hint}: {why}")
@@ -418,14 +418,14 @@ fn read_lines() -> Receiver<String> {
     receiver
 }
 
-fn refused(why: Refusal, room: &str) -> String {
+pub(crate) fn refused(why: Refusal, room: &str) -> String {
     match why {
         Refusal::RoomFull { max } => format!("room {room} is full: it has {max} members, as many as it may have"),
         why => format!("not let in: {why}"),
     }
 }
 
-fn login_failed(why: &LoginFailure, server: SocketAddr) -> String {
+pub(crate) fn login_failed(why: &LoginFailure, server: SocketAddr) -> String {
     match why {
         LoginFailure::NoAnswer => format!(
             "no answer from {server}: check that the server runs there, that UDP passes, and that --server-key is the key \
