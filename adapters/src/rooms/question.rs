@@ -119,12 +119,14 @@ mod tests {
             strict: bool,
         ) {
             for question in [Question::Echo(&bytes), Question::Nat] {
-                prop_assert_eq!(Question::parse(&question.encode()), Some(question));
+                let written = question.encode();
+                prop_assert_eq!(Question::parse(&written), Some(question));
             }
             let behaviour = mapping_of(mapping).map(|mapping| NatBehaviour::new(mapping, strict));
             for answer in [Answer::Echo(&bytes), Answer::Nat { seen: SocketAddr::new(ip, port), behaviour }] {
-                prop_assert_eq!(Answer::parse(&answer.encode()), Some(answer));
-                prop_assert_eq!(Question::parse(&answer.encode()), None);
+                let written = answer.encode();
+                prop_assert_eq!(Answer::parse(&written), Some(answer));
+                prop_assert_eq!(Question::parse(&written), None);
             }
         }
 
