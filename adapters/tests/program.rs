@@ -374,3 +374,83 @@ fn a_bench_measures_two_processes_with_a_server_of_its_own_or_another() {
     let (why, code) = failure(posse(&["bench", "--answer"]));
     assert!(why.contains("--server") && code == Some(2), "{why}");
 }
+
+/// What ends, or does not answer, within three seconds.
+const PATIENCE: [&str; 2] = ["--patience", "3"];
+
+/// A program's lines as they come.
+fn hearing(child: &mut Child) -> impl Iterator<Item = Value> + use<> {
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+}
+
+fn signal(child: &Child, signal: &str) {
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn a_killed_client_is_gone_for_the_others_when_patience_ends_and_nothing_of_it_is_lost() {
+    let server = Server::new(&PATIENCE);
+    let join = |name| server.join(name, &[&["--every", "20", "--json"], &PATIENCE[..]].concat()).spawn().unwrap();
+    let (mut ann, mut ben) = (join("ann"), join("ben"));
+    let mut hears = hearing(&mut ann);
+    assert!(hears.any(|line| line["type"] == "message"));
+    signal(&ben, "-KILL");
+    ben.wait().unwrap();
+    let start = Instant::now();
+    assert!(hears.any(|line| line["type"] == "member_left"));
+    let took = start.elapsed();
+    assert!(took > Duration::from_secs(1) && took < Duration::from_secs(20), "{took:?}");
+    // Another one of that name comes while all of this is remembered.
+    let mut again = join("ben");
+    assert!(hears.any(|line| line["type"] == "message"));
+    signal(&again, "-KILL");
+    again.wait().unwrap();
+    terminate(&ann);
+    let summaries: Vec<_> = hears.filter(|line| line["type"] == "summary").collect();
+    assert_eq!(summaries.len(), 2);
+    assert!(summaries.iter().all(|s| s["lost"] == 0 && s["repeated"] == 0 && s["reordered"] == 0), "{summaries:#?}");
+    assert_eq!(ann.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn when_a_server_is_killed_clients_talk_on_directly_until_patience_ends_and_are_told_so() {
+    let mut server = Server::new(&PATIENCE);
+    let join = |name| server.join(name, &[&["--every", "20", "--json"], &PATIENCE[..]].concat()).spawn().unwrap();
+    let (mut ann, mut ben) = (join("ann"), join("ben"));
+    let mut hears = hearing(&mut ann);
+    assert!(hears.any(|line| line["type"] == "message" && line["via"] == "direct"));
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    let start = Instant::now();
+    let rest: Vec<_> = hears.collect();
+    assert!(start.elapsed() < Duration::from_secs(20));
+    let direct = rest.iter().filter(|line| line["type"] == "message" && line["via"] == "direct").count();
+    assert!(direct > 50, "{direct} messages after the server's end");
+    let failed = rest.iter().find(|line| line["type"] == "failed").unwrap();
+    assert!(failed["why"].as_str().unwrap().contains("session"), "{failed}");
+    ben.kill().unwrap();
+    for mut client in [ann, ben] {
+        client.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_process_that_stood_still_for_a_second_goes_on_and_nothing_is_lost() {
+    let server = Server::new(&PATIENCE);
+    let how = ["--every", "20", "--for", "4", "--json"];
+    let join = |name| server.join(name, &[&how[..], &PATIENCE].concat()).spawn().unwrap();
+    let (mut ann, ben) = (join("ann"), join("ben"));
+    let mut hears = hearing(&mut ann);
+    assert!(hears.any(|line| line["type"] == "message"));
+    for who in [&ben, &server.child] {
+        signal(who, "-STOP");
+        std::thread::sleep(Duration::from_secs(1));
+        signal(who, "-CONT");
+    }
+    let summary = hears.find(|line| line["type"] == "summary").unwrap();
+    assert_eq!((&summary["lost"], &summary["repeated"], &summary["reordered"]), (&0.into(), &0.into(), &0.into()));
+    for mut client in [ann, ben] {
+        assert_eq!(client.wait().unwrap().code(), Some(0));
+    }
+}

@@ -7,6 +7,7 @@ mod key;
 mod metrics;
 mod nat;
 mod output;
+mod patience;
 mod ping;
 mod serve;
 mod stop;

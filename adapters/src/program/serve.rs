@@ -3,6 +3,7 @@
 use crate::key;
 use crate::metrics::{Events, Metrics, Snapshot};
 use crate::output::{complain, ms, say, say_json, tame};
+use crate::patience;
 use crate::stop::Stop;
 use posse::rooms::{self, Change, RoomLimits, Rooms};
 use posse::secure::key_text;
@@ -62,6 +63,9 @@ pub(crate) struct Options {
     /// Most members of one room.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(2..=256))]
     room_size: u16,
+    /// A client that is silent for so many seconds is gone; 75 unless given.
+    #[arg(long, value_name = "SECONDS", value_parser = patience::parse)]
+    patience: Option<Duration>,
     /// Answer /metrics (for Prometheus) and /health by HTTP here.
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
@@ -106,6 +110,7 @@ fn serve(options: &Options) -> Result<(), String> {
     // Two seconds of them, as by default.
     config.admission.unproven.burst = options.login_rate.saturating_mul(2);
     config.record.clone_from(&options.record);
+    patience::set(&mut config.timers, options.patience);
     config.doors.second_port = options.door_port.map(|port| SocketAddr::new(options.listen.ip(), port));
     config.doors.second_address = options.door_address.map(|ip| SocketAddr::new(ip, options.listen.port()));
     config.doors.second_address_port =

@@ -47,9 +47,10 @@ pub struct End {
 }
 
 impl End {
-    /// Begins to log in.
+    /// Begins to log in, from loopback's own address of that family: it cannot talk to the other one.
     pub fn connect(server: SocketAddr, key: [u8; 32]) -> Client {
-        Client::connect(ClientOptions::new(server, key, APP)).expect("loopback is there")
+        let options = ClientOptions::new(server, key, APP).bind(SocketAddr::new(server.ip(), 0));
+        Client::connect(options).expect("loopback is there")
     }
 
     /// Both have met, and traffic is direct if it is to be.

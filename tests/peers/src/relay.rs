@@ -86,6 +86,7 @@ pub fn ours(length: Duration, flows: usize) -> Relayed {
         let (mut senders, mut receivers) = (Vec::new(), Vec::new());
         for _ in 0..flows {
             let [a, b] = End::meet([End::connect(by_four, key), End::connect(by_six, key)], false);
+            assert!(a.client.peers().all(|peer| !matches!(peer.path, posse::Path::Direct { .. })), "it is relayed");
             senders.push(a);
             receivers.push(b.client);
         }

@@ -9,6 +9,7 @@ mod report;
 
 use crate::key;
 use crate::output::complain;
+use crate::patience;
 use crate::stop::Stop;
 use crate::ticket;
 use account::Accounts;
@@ -68,6 +69,9 @@ pub(crate) struct Options {
     /// Leave after so many seconds in the room; without, at a signal.
     #[arg(long = "for", value_name = "SECONDS", value_parser = length)]
     length: Option<Duration>,
+    /// A server that is silent for so many seconds is gone; 75 unless given.
+    #[arg(long, value_name = "SECONDS", value_parser = patience::parse)]
+    patience: Option<Duration>,
     /// Which ways traffic with peers may go.
     #[arg(long, value_enum, default_value_t = Policy::Auto)]
     policy: Policy,
@@ -184,6 +188,7 @@ impl<'a> Session<'a> {
         let mut config = ClientOptions::new(server, options.server_key, rooms::APP).token(room.token());
         config.record.clone_from(&options.record);
         config.ticket = options.ticket.as_ref().map_or_else(Vec::new, |ticket| ticket.0.clone());
+        patience::set(&mut config.timers, options.patience);
         Ok(Self {
             options,
             server,
