@@ -26,11 +26,19 @@ pub fn socket() -> (UdpSocket, UdpSocketState, SocketAddr) {
 
 /// Sleeps until there is something to read, `max` at most.
 pub fn wait(socket: &UdpSocket, max: Duration) {
-    let _ = poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], PollTimeout::try_from(max).unwrap_or(PollTimeout::MAX));
+    let _ = poll(
+        &mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)],
+        PollTimeout::try_from(max).unwrap_or(PollTimeout::MAX),
+    );
 }
 
 /// Receives what there is, in batches; calls `each` with the bytes and the size of a segment.
-pub fn receive(socket: &UdpSocket, state: &UdpSocketState, memory: &mut [u8], mut each: impl FnMut(&[u8], usize, SocketAddr)) -> bool {
+pub fn receive(
+    socket: &UdpSocket,
+    state: &UdpSocketState,
+    memory: &mut [u8],
+    mut each: impl FnMut(&[u8], usize, SocketAddr),
+) -> bool {
     let mut parts = memory.chunks_exact_mut(65_535);
     let mut buffers: [_; BUFFERS] = std::array::from_fn(|_| IoSliceMut::new(parts.next().unwrap_or_default()));
     let mut meta = [RecvMeta::default(); BUFFERS];
@@ -57,7 +65,8 @@ pub fn flood(length: Duration, segments: usize) -> Flood {
             let contents = vec![7; DATAGRAM * segments];
             while !over.load(Ordering::Relaxed) {
                 let segment_size = Some(DATAGRAM);
-                let batch = Transmit { destination: address, ecn: None, contents: &contents, segment_size, src_ip: None };
+                let batch =
+                    Transmit { destination: address, ecn: None, contents: &contents, segment_size, src_ip: None };
                 let _ = out.try_send((&from).into(), &batch);
             }
         });
@@ -84,7 +93,10 @@ pub fn ping(length: Duration) -> Trips {
     let over = AtomicBool::new(false);
     let mut trips = Vec::new();
     let say = |socket: &UdpSocket, state: &UdpSocketState, to, bytes: &[u8]| {
-        let _ = state.try_send(socket.into(), &Transmit { destination: to, ecn: None, contents: bytes, segment_size: None, src_ip: None });
+        let _ = state.try_send(
+            socket.into(),
+            &Transmit { destination: to, ecn: None, contents: bytes, segment_size: None, src_ip: None },
+        );
     };
     std::thread::scope(|scope| {
         scope.spawn(|| {

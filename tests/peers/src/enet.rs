@@ -23,7 +23,8 @@ impl End {
         let options = socket2::SockRef::from(&socket);
         let _ = options.set_recv_buffer_size(2 << 20);
         let _ = options.set_send_buffer_size(2 << 20);
-        let (same, address) = (socket.try_clone().expect("handles are there"), socket.local_addr().expect("it is bound"));
+        let (same, address) =
+            (socket.try_clone().expect("handles are there"), socket.local_addr().expect("it is bound"));
         let settings = HostSettings { peer_limit: 1, channel_limit: 1, ..HostSettings::default() };
         let host = Host::new(socket, settings).unwrap_or_else(|_| panic!("a host can be made"));
         (Self { host, socket: same, peer: None }, address)

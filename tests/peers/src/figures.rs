@@ -19,7 +19,8 @@ pub struct Flood {
 impl Flood {
     /// `bytes` in `messages` arrived in `time` for so much `cpu`.
     pub fn new(bytes: u64, messages: u64, time: Duration, cpu: Duration) -> Self {
-        let (bytes, messages, time, cpu) = (bytes as f64, messages.max(1) as f64, time.as_secs_f64(), cpu.as_secs_f64());
+        let (bytes, messages, time, cpu) =
+            (bytes as f64, messages.max(1) as f64, time.as_secs_f64(), cpu.as_secs_f64());
         Self {
             mib: bytes / time / 1048576.0,
             rate: messages / time,

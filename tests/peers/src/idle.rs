@@ -76,7 +76,8 @@ fn log_in(clients: usize, at: &str) {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the system tells");
     let wanted = clients as u64 + 64;
-    setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard.max(wanted)), hard.max(wanted)).expect("so many files are allowed");
+    setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard.max(wanted)), hard.max(wanted))
+        .expect("so many files are allowed");
     let at = at.parse().expect("an address");
     let key = posse::posse_core::secure::public_key(&[7; 32]);
     let start = Instant::now();

@@ -101,8 +101,7 @@ fn relayed(length: Duration, rounds: usize) {
         found.iter_mut().zip(one).for_each(|(all, one)| all.push(one));
     }
     println!("\n| relay | k packets/s | CPU us a packet |\n|---|---|---|");
-    let names =
-        ["bare forwarder, 1 flow", "**Posse**, 1 flow", "bare forwarder, 100 flows", "**Posse**, 100 flows"];
+    let names = ["bare forwarder, 1 flow", "**Posse**, 1 flow", "bare forwarder, 100 flows", "**Posse**, 100 flows"];
     for (name, all) in names.iter().zip(&found) {
         println!("| {name} | {:.0} | {:.2} |", median(all, |r| r.rate) / 1e3, median(all, |r| r.cpu_each));
     }

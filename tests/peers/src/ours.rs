@@ -3,7 +3,8 @@
 
 use crate::figures::{Flood, Trips, cpu};
 use posse::{
-    Channel, Client, ClientEvent, ClientOptions, GroupOptions, Path, PeerId, SendError, Server, ServerEvent, ServerOptions,
+    Channel, Client, ClientEvent, ClientOptions, GroupOptions, Path, PeerId, SendError, Server, ServerEvent,
+    ServerOptions,
 };
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -36,7 +36,8 @@ async fn accept(endpoint: &Endpoint) -> Connection {
 async fn connect(client: ClientConfig, to: SocketAddr) -> (Endpoint, Connection) {
     let mut endpoint = Endpoint::client(([127, 0, 0, 1], 0).into()).expect("loopback is there");
     endpoint.set_default_client_config(client);
-    let connection = endpoint.connect(to, "localhost").expect("the name is good").await.expect("the handshake succeeds");
+    let connection =
+        endpoint.connect(to, "localhost").expect("the name is good").await.expect("the handshake succeeds");
     (endpoint, connection)
 }
 
@@ -62,11 +63,13 @@ pub fn flood(length: Duration, size: usize) -> Flood {
         let (client, over) = (keys.client, &over);
         scope.spawn(move || {
             run(async {
-                let (_endpoint, connection) = connect(client, to).await;
+                let (endpoint, connection) = connect(client, to).await;
                 let mut stream = connection.open_uni().await.expect("a stream is allowed");
                 let message = vec![7; size];
                 while !over.load(Ordering::Relaxed) && stream.write_all(&message).await.is_ok() {}
                 connection.close(0_u32.into(), b"");
+                // The other end is to hear of it.
+                endpoint.wait_idle().await;
             });
         });
         while bytes.load(Ordering::Relaxed) == 0 {
@@ -100,7 +103,7 @@ pub fn ping(length: Duration) -> Trips {
         });
         let to = told.recv().expect("the server begins");
         run(async {
-            let (_endpoint, connection) = connect(keys.client, to).await;
+            let (endpoint, connection) = connect(keys.client, to).await;
             let (mut send, mut receive) = connection.open_bi().await.expect("a stream is allowed");
             let (mut trips, start, mut bytes) = (Vec::new(), Instant::now(), [7; 64]);
             while start.elapsed() < length {
@@ -110,6 +113,7 @@ pub fn ping(length: Duration) -> Trips {
                 trips.push(sent.elapsed());
             }
             connection.close(0_u32.into(), b"");
+            endpoint.wait_idle().await;
             Trips::new(trips)
         })
     })

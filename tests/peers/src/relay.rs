@@ -10,7 +10,7 @@ use posse::{Channel, Client, ClientEvent, GroupOptions, Server, ServerEvent};
 use quinn_udp::Transmit;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Bytes of a message that fills a packet by the relay.
@@ -195,7 +195,8 @@ pub fn bare(length: Duration, flows: usize, segments: usize) -> Relayed {
             while !over.load(Ordering::Relaxed) {
                 for (socket, state, _) in &sources {
                     let segment_size = Some(DATAGRAM);
-                    let batch = Transmit { destination: at, ecn: None, contents: &contents, segment_size, src_ip: None };
+                    let batch =
+                        Transmit { destination: at, ecn: None, contents: &contents, segment_size, src_ip: None };
                     let _ = state.try_send(socket.into(), &batch);
                 }
             }
