@@ -429,7 +429,7 @@ mod tests {
         assert_eq!(login.retry(&retry), Ok(()));
         let parts = request(login.request()).unwrap();
         assert_eq!((parts.cookie, parts.message), (Some([3; COOKIE_LEN]), request(&first).unwrap().message));
-        let (_, reply) = ends.answer(&login.request().to_vec(), Ok((1, 1))).unwrap();
+        let (_, reply) = ends.answer(login.request(), Ok((1, 1))).unwrap();
         assert!(login.read(&reply).is_ok());
     }
 
