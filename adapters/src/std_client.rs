@@ -4,10 +4,13 @@ use crate::driver::{Driver, DriverStats, UpdateError};
 use crate::recording::{RecordError, Recording};
 use crate::seed::{SeedError, aes_hardware, os_seed};
 use crate::socket::BindError;
-use posse_core::client::{Client as Machine, Memory, PeerView, SendError, Sent};
+use posse_core::client::{Client as Machine, Memory, PeerView, SendError, Sent, UnknownPeer};
 use posse_core::config::{ClientConfig, ConfigError, Congestion, Limits, Timers};
 use posse_core::secure::suites;
-use posse_core::{Channel, ClientEvent, GroupId, Instant, Machine as _, PeerId, SendOptions, To};
+use posse_core::{
+    CandidateReport, Channel, ClientEvent, GroupId, Instant, Machine as _, PathPolicy, PeerId, PeerReport, SendOptions,
+    To,
+};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -33,6 +36,8 @@ pub struct ClientOptions {
     pub timers: Timers,
     /// How it shares the network.
     pub congestion: Congestion,
+    /// Which ways traffic with peers may go, as far as this client has a say.
+    pub policy: PathPolicy,
     /// A file, not there yet, that the session is recorded in: every key and message of it, hence a secret.
     /// `cargo sim replay FILE` has it happen again.
     #[cfg(feature = "recorder")]
@@ -53,6 +58,7 @@ impl ClientOptions {
             limits: Limits::default(),
             timers: Timers::default(),
             congestion: Congestion::default(),
+            policy: PathPolicy::default(),
             #[cfg(feature = "recorder")]
             record: None,
         }
@@ -87,6 +93,7 @@ impl ClientOptions {
         config.limits = self.limits;
         config.timers = self.timers;
         config.congestion = self.congestion;
+        config.policy = self.policy;
         #[cfg(feature = "recorder")]
         let wish = self.record.map(|file| (file, posse_record::Construction::Client(Box::new(config.clone()))));
         #[cfg_attr(not(feature = "recorder"), expect(unused_mut, reason = "nothing taps it"))]
@@ -214,6 +221,28 @@ impl Client {
     /// Everyone with whom it shares a group, and how traffic with each goes.
     pub fn peers(&self) -> impl Iterator<Item = PeerView> + '_ {
         self.driver.machine().peers()
+    }
+
+    /// What was done for a direct path to a peer, and what came of it; `None` if there is no such peer.
+    pub fn report(&self, peer: PeerId) -> Option<PeerReport> {
+        self.driver.machine().report(peer)
+    }
+
+    /// Where a peer is looked for; none if there is no such peer.
+    pub fn candidates(&self, peer: PeerId) -> impl Iterator<Item = CandidateReport> + '_ {
+        self.driver.machine().candidates(peer)
+    }
+
+    /// Which ways traffic with peers may go from now on, as far as this client has a say.
+    pub fn restrict(&mut self, policy: PathPolicy) {
+        let now = self.driver.now();
+        self.driver.machine_mut().restrict(now, policy);
+    }
+
+    /// The same for one peer, as long as a group is shared with it: [`PathPolicy::RELAY_ONLY`] forces the relay.
+    pub fn restrict_peer(&mut self, peer: PeerId, policy: PathPolicy) -> Result<(), UnknownPeer> {
+        let now = self.driver.now();
+        self.driver.machine_mut().restrict_peer(now, peer, policy)
     }
 
     /// The members of a group, this client included; nobody if it is in no such group.

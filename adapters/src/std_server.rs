@@ -11,10 +11,11 @@ use posse_core::config::{
 use posse_core::secure::suites;
 use posse_core::server::{
     AcceptError, CreateGroupError, DestroyError, GroupOptions, HostRank, HostWeights, JoinError, LeaveError,
-    NatBehaviour, Server as Machine, ServerCounters, ServerSize, UnknownClient,
+    NatBehaviour, PolicyError, Server as Machine, ServerCounters, ServerSize, UnknownClient,
 };
 use posse_core::{
-    Channel, GroupId, Instant, LoginId, Machine as _, Path, PeerId, SendOptions, ServerEvent, Target, To,
+    Channel, GroupId, Instant, LoginId, Machine as _, PairReport, Path, PathPolicy, PeerId, SendOptions, ServerEvent,
+    Target, To,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub struct ServerOptions {
     pub timers: Timers,
     /// How it shares the network.
     pub congestion: Congestion,
+    /// Which ways traffic among a group's members may go, unless its own options say otherwise.
+    pub policy: PathPolicy,
     /// A file, not there yet, that the session is recorded in: every key and message of it, hence a secret.
     /// `cargo sim replay FILE` has it happen again.
     #[cfg(feature = "recorder")]
@@ -63,6 +66,7 @@ impl ServerOptions {
             limits: Limits::default(),
             timers: Timers::default(),
             congestion: Congestion::default(),
+            policy: PathPolicy::default(),
             #[cfg(feature = "recorder")]
             record: None,
             doors: Doors::default(),
@@ -82,6 +86,7 @@ impl ServerOptions {
         config.limits = self.limits;
         config.timers = self.timers;
         config.congestion = self.congestion;
+        config.policy = self.policy;
         config.doors = self.doors;
         config.techniques = self.techniques;
         config.second_key = self.second_key;
@@ -302,6 +307,24 @@ impl Server {
     /// How traffic between two clients goes, as last reported.
     pub fn path(&self, a: PeerId, b: PeerId) -> Option<Path> {
         self.driver.machine().path(a, b)
+    }
+
+    /// What was done for a direct path between two clients, and what came of it; `None` if they share no group.
+    pub fn report(&self, a: PeerId, b: PeerId) -> Option<PairReport> {
+        self.driver.machine().report(a, b)
+    }
+
+    /// Which ways traffic among a group's members may go from now on.
+    pub fn set_group_policy(&mut self, group: GroupId, policy: PathPolicy) -> Result<(), PolicyError> {
+        let now = self.driver.now();
+        self.driver.machine_mut().set_group_policy(now, group, policy)
+    }
+
+    /// Which ways traffic between two clients may go from now on, beside what their groups say: [`PathPolicy::RELAY_ONLY`]
+    /// forces the relay.
+    pub fn set_pair_policy(&mut self, a: PeerId, b: PeerId, policy: PathPolicy) -> Result<(), PolicyError> {
+        let now = self.driver.now();
+        self.driver.machine_mut().set_pair_policy(now, a, b, policy)
     }
 
     /// Whether it has nothing to do or say by itself, now or later: no client, and nobody left to say goodbye to.

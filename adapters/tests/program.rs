@@ -159,8 +159,6 @@ fn what_cannot_work_is_told_with_what_to_do() {
     let (why, code) = failure(posse(&["serve", "--listen", "192.0.2.1:0"]));
     assert!(why.contains("no address 192.0.2.1") && code == Some(1), "{why}");
 
-    let (why, code) = failure(server.join("ann", &["--policy", "direct-only"]));
-    assert!(why.contains("policy") && code == Some(2), "{why}");
     let (why, code) = failure(server.join("", &[]));
     assert!(why.contains("at least one character") && code == Some(2), "{why}");
     let (why, code) = failure(posse(&["join", "--server", "x:1", "--server-key", "12", "--room", "r", "--name", "n"]));

@@ -4,6 +4,7 @@
 //! [`Command`] to the same methods. Both ways pass the same [`Tap`](crate::Tap).
 
 use crate::ids::{Channel, GroupId, LoginId, PeerId};
+use crate::policy::PathPolicy;
 use crate::time::Duration;
 use alloc::vec::Vec;
 
@@ -183,6 +184,31 @@ pub enum Command {
         message: Vec<u8>,
         /// What holds for it.
         rules: GroupRules,
+        /// Which ways traffic among its members may go; `None`: as the server's configuration says.
+        policy: Option<PathPolicy>,
+    },
+    /// Client: which ways traffic may go, as far as it has a say.
+    Restrict {
+        /// With whom; with all peers if it is [`PeerId::SERVER`].
+        peer: PeerId,
+        /// Which.
+        policy: PathPolicy,
+    },
+    /// Server: which ways traffic among a group's members may go.
+    SetGroupPolicy {
+        /// Which group.
+        group: GroupId,
+        /// Which ways.
+        policy: PathPolicy,
+    },
+    /// Server: which ways traffic between two clients may go, beside what their groups say.
+    SetPairPolicy {
+        /// The one.
+        a: PeerId,
+        /// The other.
+        b: PeerId,
+        /// Which ways.
+        policy: PathPolicy,
     },
     /// Server: end all groups that have no members.
     DestroyEmptyGroups,

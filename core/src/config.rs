@@ -5,6 +5,7 @@ mod admission;
 pub use admission::{Admission, Rate, RelayBudget, Tickets};
 
 use crate::ids::SocketId;
+use crate::policy::PathPolicy;
 use crate::secure::Crypto;
 use crate::time::Duration;
 use alloc::sync::Arc;
@@ -35,6 +36,8 @@ pub struct ClientConfig {
     pub timers: Timers,
     /// How it shares the network, on the link to the server and on those to peers.
     pub congestion: Congestion,
+    /// Which ways traffic with peers may go, as far as this client has a say.
+    pub policy: PathPolicy,
 }
 
 impl ClientConfig {
@@ -51,6 +54,7 @@ impl ClientConfig {
             limits: Limits::default(),
             timers: Timers::default(),
             congestion: Congestion::default(),
+            policy: PathPolicy::default(),
         }
     }
 }
@@ -85,6 +89,8 @@ pub struct ServerConfig {
     pub admission: Admission,
     /// Whether clients need a ticket, and which are good. `None`: they need none.
     pub tickets: Option<Tickets>,
+    /// Which ways traffic among a group's members may go, unless its own options say otherwise.
+    pub policy: PathPolicy,
 }
 
 /// Other addresses of a server, as clients reach them, by which it learns how their NATs behave. They serve nothing else. The
@@ -149,6 +155,7 @@ impl ServerConfig {
             tickets: None,
             doors: Doors::default(),
             techniques: Techniques::default(),
+            policy: PathPolicy::default(),
         }
     }
 }
@@ -216,6 +223,9 @@ pub struct Limits {
     pub search: SearchLimits,
     /// What a server relays for each client.
     pub relay: RelayBudget,
+    /// Peers with which a client has direct paths, or looks for one. Each costs a keepalive every few seconds; traffic with others is
+    /// relayed. Four of the largest groups.
+    pub direct_peers: usize,
 }
 
 /// Bounds of one search for a direct path. A server asks for no more than its own; a client does no more than its own.
@@ -249,6 +259,7 @@ impl Default for Limits {
             max_handshakes: 4_096,
             search: SearchLimits::default(),
             relay: RelayBudget::default(),
+            direct_peers: 1_024,
         }
     }
 }

@@ -158,6 +158,8 @@ pub enum Path {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum RelayReason {
+    /// Nothing was sent yet, and a direct path is looked for only when something is.
+    NoTraffic,
     /// Hole punching is under way.
     Probing,
     /// No probe of ours was answered and none of the peer's arrived: neither direction passes the NATs.
@@ -175,8 +177,12 @@ pub enum RelayReason {
     NoSockets,
     /// It was direct until the hole closed; punching goes on.
     HoleClosed,
-    /// The group does not allow direct paths.
+    /// There is a direct path, but the relay is faster, and the policy prefers what is faster.
+    RelayFaster,
+    /// A policy does not allow a direct path: the group's, the pair's, or one of the two clients' own.
     Forbidden,
+    /// One end has as many direct paths as it may have.
+    Crowded,
 }
 
 /// Why a member is no longer in a group.

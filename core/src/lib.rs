@@ -22,7 +22,9 @@ pub mod machine;
 mod meter;
 pub mod outbox;
 mod path;
+mod policy;
 mod relay;
+mod report;
 mod schedule;
 pub mod secure;
 pub mod server;
@@ -43,5 +45,7 @@ pub use machine::{
     Ecn, Entry, Input, Machine, Request, Room, SendFailure, SocketInput, StreamEnd, StreamInput, Tap, Wake, datagrams,
 };
 pub use outbox::{Outbox, Transmit, Via};
+pub use policy::{PathPolicy, Prefer, PunchPolicy};
+pub use report::{CandidateReport, CandidateSource, PairReport, PeerReport, Searches};
 pub use server::{GroupOptions, Server};
 pub use time::{Duration, Instant};

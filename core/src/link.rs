@@ -5,12 +5,16 @@
 //! transport, and those that concern the link itself come back: path challenges and responses to the puncher, key shares to
 //! the packet protection, a close to the owner. Nothing in here knows of groups.
 
+mod preference;
+
 use crate::entropy::KeyStream;
+use crate::event::RelayReason;
 use crate::goodbye::{self, Goodbye};
 use crate::ids::SocketId;
 use crate::machine::{Ecn, Wake};
 use crate::outbox::{Outbox, Transmit};
-use crate::path::{Ask, Moved, Over, Punch, PunchEvent, Roaming, Verdict, Way};
+use crate::path::{Ask, Gate, Moved, Over, Pace, Punch, PunchEvent, Roaming, Verdict, Way};
+use crate::policy::Prefer;
 use crate::secure::{OpenError, PATHS, Protection, RelayKey};
 use crate::time::{Duration, Instant};
 use crate::transport::{DIRECT, LinkFrame, MAIN, PathEvent, PathId, Transport, Violation};
@@ -20,6 +24,7 @@ use crate::wire::relay::WRAP_LEN;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use preference::Preference;
 
 /// Bytes of one datagram: the least that IPv6 carries everywhere after headers, as in RFC 9000 §14.
 pub(crate) const DATAGRAM: usize = 1200;
@@ -43,6 +48,9 @@ pub(crate) const RELAYED_PAYLOAD: usize = PAYLOAD - WRAP_LEN;
 /// Packet keys are used for so long at most; then the next generation takes over. As WireGuard, which changes keys every
 /// two minutes of traffic.
 const KEY_AGE: Duration = Duration::from_secs(120);
+
+/// Before a direct path has a keepalive.
+const LONGEST_KEEPALIVE: Duration = Duration::from_secs(3_600);
 
 /// Old packet keys are kept for so many probe timeouts after both ends have moved on, for packets that were overtaken (RFC 9001
 /// §6.5 recommends three).
@@ -69,6 +77,17 @@ pub(crate) struct RelayLeg {
     /// Of the next wrap; never reused.
     pub(crate) number: u64,
     pub(crate) server: SocketAddr,
+    /// Of all pairs' challenges.
+    pub(crate) pace: Pace,
+    /// By which socket everything leaves that has no other reason.
+    pub(crate) home: SocketId,
+}
+
+impl RelayLeg {
+    /// The way to the server.
+    pub(crate) fn way(&self) -> Way {
+        Way::new(self.home, self.server)
+    }
 }
 
 /// Where packets on the main path go.
@@ -97,6 +116,12 @@ struct Direct {
     probed_rtt: Duration,
     /// Since when the transport leaves the path alone, and until when its probes may take to be acknowledged.
     suspected: Option<(Instant, Instant)>,
+    /// Nothing but keepalives went through it before that; and a hole that closed so was not told yet.
+    idle: bool,
+    idle_death: bool,
+    keepalive: Duration,
+    /// Which of two ways traffic takes.
+    preference: Preference,
 }
 
 /// See the module's text.
@@ -106,6 +131,8 @@ pub(crate) struct Link {
     direct: Option<Direct>,
     /// Whether the other end has moved, on a server's links.
     roaming: Option<Roaming>,
+    /// By which socket everything leaves that has no other reason.
+    home: SocketId,
     /// Tokens to be sent back to the server.
     answers: VecDeque<u64>,
     /// The greatest packet number on each path so far.
@@ -152,7 +179,16 @@ impl Link {
         keys: &mut KeyStream,
     ) -> Self {
         transport.queue_key_share(protection.offer(keys));
-        let direct = Direct { punch, to: None, probed_rtt: Duration::ZERO, suspected: None };
+        let direct = Direct {
+            punch,
+            to: None,
+            probed_rtt: Duration::ZERO,
+            suspected: None,
+            idle: false,
+            idle_death: false,
+            keepalive: LONGEST_KEEPALIVE,
+            preference: Preference::default(),
+        };
         Self::new(now, protection, transport, Some(direct), None)
     }
 
@@ -168,6 +204,7 @@ impl Link {
             transport,
             direct,
             roaming,
+            home: SocketId::MAIN,
             answers: VecDeque::new(),
             newest: [None; PATHS],
             forget_at: None,
@@ -213,6 +250,46 @@ impl Link {
         if let Some(direct) = &mut self.direct {
             direct.punch.start(now, candidates);
         }
+    }
+
+    /// Whether a direct path is looked for, and which of two ways traffic takes.
+    pub(crate) fn set_policy(&mut self, now: Instant, gate: Gate, prefer: Prefer) {
+        let Some(direct) = &mut self.direct else { return };
+        direct.punch.set_gate(now, gate);
+        direct.preference.set(prefer, &mut self.transport);
+        if matches!(gate, Gate::Shut(_)) && direct.to.take().is_some() {
+            direct.suspected = None;
+            self.transport.close_path(now, DIRECT);
+            while self.transport.poll_path_event().is_some() {}
+        }
+    }
+
+    /// The application sends something.
+    pub(crate) fn on_traffic(&mut self, now: Instant) {
+        if let Some(direct) = &mut self.direct {
+            direct.punch.on_traffic(now);
+        }
+    }
+
+    /// Everything leaves by this socket from now on. Who asks at another is not answered: it should follow.
+    pub(crate) fn set_home(&mut self, home: SocketId) {
+        self.home = home;
+        if let Some(direct) = &mut self.direct {
+            direct.punch.set_home(home);
+        }
+    }
+
+    /// How often an idle direct path is pinged.
+    pub(crate) fn set_direct_keepalive(&mut self, keepalive: Duration) {
+        if let Some(direct) = &mut self.direct {
+            direct.keepalive = keepalive;
+            self.transport.set_keepalive(DIRECT, Some(keepalive));
+        }
+    }
+
+    /// Whether a hole closed, since this was last asked, though keepalives went through it and nothing else.
+    pub(crate) fn take_idle_death(&mut self) -> bool {
+        self.direct.as_mut().is_some_and(|direct| core::mem::take(&mut direct.idle_death))
     }
 
     /// Hole punching, on links between peers.
@@ -281,7 +358,7 @@ impl Link {
             LinkFrame::Challenge(token) => match (&mut self.direct, &self.roaming) {
                 (Some(direct), _) if path == DIRECT => direct.punch.on_challenge(now, from, token),
                 // The server asks whether this client is still where it was.
-                (None, None) => {
+                (None, None) if from.socket == self.home => {
                     if self.answers.len() >= MAX_ANSWERS {
                         self.answers.pop_front();
                     }
@@ -344,6 +421,10 @@ impl Link {
                 PathEvent::Suspect(DIRECT) => {
                     let pto = self.transport.pto(DIRECT);
                     direct.suspected = Some((now, now + pto));
+                    // One that lived through some keepalives does not die of what lies between two of them.
+                    let young = |at: Instant| at.since(self.transport.opened(DIRECT)) < direct.keepalive * 2;
+                    let quiet = |at: &Instant| now.since(*at) >= direct.keepalive && young(*at);
+                    direct.idle = self.transport.last_acked(DIRECT).as_ref().is_some_and(quiet);
                 }
                 PathEvent::Recovered(DIRECT) => {
                     direct.suspected = None;
@@ -357,12 +438,16 @@ impl Link {
                 _ => {}
             }
         }
+        if direct.to.is_some() {
+            direct.preference.weigh(&mut self.transport);
+        }
         // The peer answers by the relay, and has had time to on the direct path.
         if let Some((since, until)) = direct.suspected
             && now >= until
             && self.transport.last_acked(MAIN) > Some(since)
         {
             direct.suspected = None;
+            direct.idle_death |= core::mem::take(&mut direct.idle);
             direct.punch.on_doubt(now);
         }
     }
@@ -378,17 +463,23 @@ impl Link {
     pub(crate) fn poll_punch(&mut self, now: Instant, keepalive: Duration) -> Option<Punched> {
         let direct = self.direct.as_mut()?;
         loop {
-            match direct.punch.poll_event()? {
+            let Some(event) = direct.punch.poll_event() else {
+                let changed = direct.preference.news(direct.punch.is_direct());
+                return changed.then(|| Punched::Verdict(direct.verdict(Verdict::Direct)));
+            };
+            match event {
                 PunchEvent::Validated { to, rtt } => {
                     (direct.to, direct.probed_rtt, direct.suspected) = (Some(to), rtt, None);
                     self.transport.open_path(now, DIRECT, rtt, PAYLOAD);
                     self.transport.allow_datagrams(DIRECT, ETHERNET[usize::from(to.at.is_ipv6())]);
+                    direct.keepalive = keepalive;
                     self.transport.set_keepalive(DIRECT, Some(keepalive));
+                    direct.preference.on_direct(&mut self.transport);
                 }
                 PunchEvent::Answered => self.transport.probe(DIRECT),
                 PunchEvent::WantsRestart => return Some(Punched::WantsRestart),
                 PunchEvent::WantsSearch => return Some(Punched::WantsSearch),
-                PunchEvent::Verdict(verdict) => return Some(Punched::Verdict(verdict)),
+                PunchEvent::Verdict(verdict) => return Some(Punched::Verdict(direct.verdict(verdict))),
             }
         }
     }
@@ -457,7 +548,8 @@ impl Link {
             let body = Body::Probe { challenge: Some(token), response: None };
             return self.packet(now, MAIN, &mut Route::Straight(to.into()), out, body);
         }
-        let Some(probe) = self.direct.as_mut().and_then(|d| d.punch.poll(now)) else { return false };
+        let (Some(direct), Route::Relay(leg, _)) = (&mut self.direct, &mut *route) else { return false };
+        let Some(probe) = direct.punch.poll(now, &mut leg.pace) else { return false };
         let body = Body::Probe { challenge: probe.challenge, response: probe.response };
         match probe.over {
             Over::Direct(to) => self.packet(now, DIRECT, &mut Route::Straight(to), out, body),
@@ -471,7 +563,7 @@ impl Link {
             (_, Some(Direct { to: Some(to), .. }), DIRECT, Body::Due) => *to,
             (_, _, DIRECT, Body::Due) => return false,
             (Route::Straight(to), ..) => *to,
-            (Route::Relay(leg, _), ..) => leg.server.into(),
+            (Route::Relay(leg, _), ..) => leg.way(),
         };
         let wrap = if path == MAIN && matches!(route, Route::Relay(..)) { WRAP_LEN } else { 0 };
         let size = if path == DIRECT { self.transport.datagram(now, path).max(DATAGRAM) } else { DATAGRAM };
@@ -518,6 +610,16 @@ impl Link {
         let answer = (!self.answers.is_empty()).then_some((Instant::ZERO, Wake::Now));
         let forget = self.forget_at.map(|at| (at, Wake::Idle));
         [self.transport.wake(), punch, roaming, answer, forget].into_iter().flatten().min()
+    }
+}
+
+impl Direct {
+    /// How traffic goes, which is by the relay where that is faster and the application wants the faster.
+    fn verdict(&self, punched: Verdict) -> Verdict {
+        match punched {
+            Verdict::Direct if self.preference.is_relay() => Verdict::Relayed(RelayReason::RelayFaster),
+            punched => punched,
+        }
     }
 }
 

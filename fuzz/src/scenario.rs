@@ -1,7 +1,7 @@
 //! The scenario file: whatever text it is, it is refused with a place, or every index in it exists.
 
 use posse_sim::scenario::{
-    Action, ClientIndex, Expect, GroupIndex, Host, LinkOf, NatIndex, Network, Pairs, Scenario, Target,
+    Action, ClientIndex, Expect, GroupIndex, Host, LinkOf, NatIndex, Network, Pairs, PolicyOf, Scenario, Target,
 };
 
 /// Reads a scenario.
@@ -50,7 +50,11 @@ impl Names<'_> {
                 self.group(*group);
                 self.client(*client);
             }
-            Action::DestroyGroup { group } => self.group(*group),
+            Action::DestroyGroup { group } | Action::SetPolicy { of: PolicyOf::Group(group), .. } => self.group(*group),
+            Action::SetPolicy { of: PolicyOf::Pair(a, b), .. } => {
+                self.client(*a);
+                self.client(*b);
+            }
             Action::Disconnect { client } | Action::Logout { client } => self.client(*client),
             Action::Send(sending) => {
                 self.host(sending.from);

@@ -361,7 +361,8 @@ impl Play {
             3 => Command::Reject { login: login(c.u8(), &self.stage.logins), message: fill(c) },
             4 => {
                 let members = (0..c.u8() % 8).map(|_| self.peer(c)).collect();
-                Command::CreateGroup { members, message: fill(c), rules: posse_core::GroupRules::default() }
+                let rules = posse_core::GroupRules::default();
+                Command::CreateGroup { members, message: fill(c), rules, policy: None }
             }
             5 => Command::Join { member: self.peer(c), group: self.group(c), message: fill(c) },
             6 => Command::Leave { member: self.peer(c), group: self.group(c) },

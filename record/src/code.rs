@@ -2,8 +2,9 @@
 
 use crate::entry::{OwnedEntry, OwnedInput, OwnedStreamInput};
 use posse_core::{
-    Channel, Class, Command, Duration, Ecn, Entry, GroupId, GroupRules, Input, Instant, LoginId, PeerId, Room,
-    SendFailure, SendOptions, SocketId, SocketInput, StreamEnd, StreamId, StreamInput, Target, To,
+    Channel, Class, Command, Duration, Ecn, Entry, GroupId, GroupRules, Input, Instant, LoginId, PathPolicy, PeerId,
+    Prefer, PunchPolicy, Room, SendFailure, SendOptions, SocketId, SocketInput, StreamEnd, StreamId, StreamInput,
+    Target, To,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -249,7 +250,7 @@ impl Put<'_> {
                 self.u64(login.raw());
                 self.bytes(message);
             }
-            Command::CreateGroup { members, message, rules } => {
+            Command::CreateGroup { members, message, rules, policy } => {
                 self.u8(4);
                 self.u8(rules.keep_empty.into());
                 self.u8(rules.server_is_member.into());
@@ -257,6 +258,7 @@ impl Put<'_> {
                 self.size(members.len());
                 members.iter().for_each(|member| self.u64(member.raw()));
                 self.bytes(message);
+                self.option(*policy, Self::policy);
             }
             Command::Join { member, group, message } => {
                 self.u8(5);
@@ -278,9 +280,30 @@ impl Put<'_> {
                 self.u8(8);
                 self.u8((*on).into());
             }
+            Command::Restrict { peer, policy } => {
+                self.u8(11);
+                self.u64(peer.raw());
+                self.policy(*policy);
+            }
+            Command::SetGroupPolicy { group, policy } => {
+                self.u8(12);
+                self.u64(group.raw());
+                self.policy(*policy);
+            }
+            Command::SetPairPolicy { a, b, policy } => {
+                self.u8(13);
+                self.u64(a.raw());
+                self.u64(b.raw());
+                self.policy(*policy);
+            }
             _ => return Err(Unknown),
         }
         Ok(())
+    }
+
+    pub(crate) fn policy(&mut self, policy: PathPolicy) {
+        self.u8(policy.punch as u8);
+        self.u8(policy.prefer as u8);
     }
 }
 
@@ -493,7 +516,12 @@ impl<'a> Get<'a> {
                 let mut rules = GroupRules::default();
                 (rules.keep_empty, rules.server_is_member) = (self.bool()?, self.bool()?);
                 rules.number = self.option(|get| get.u64()?.try_into().ok())?;
-                Command::CreateGroup { members: self.list(Self::peer)?, message: self.bytes()?.to_vec(), rules }
+                Command::CreateGroup {
+                    members: self.list(Self::peer)?,
+                    message: self.bytes()?.to_vec(),
+                    rules,
+                    policy: self.option(Self::policy)?,
+                }
             }
             5 => Command::Join { member: self.peer()?, group: self.group()?, message: self.bytes()?.to_vec() },
             6 => Command::Leave { member: self.peer()?, group: self.group()? },
@@ -506,7 +534,19 @@ impl<'a> Get<'a> {
                 bytes: self.bytes()?.to_vec(),
             },
             8 => Command::Drain { on: self.bool()? },
+            11 => Command::Restrict { peer: self.peer()?, policy: self.policy()? },
+            12 => Command::SetGroupPolicy { group: self.group()?, policy: self.policy()? },
+            13 => Command::SetPairPolicy { a: self.peer()?, b: self.peer()?, policy: self.policy()? },
             _ => return None,
+        })
+    }
+
+    pub(crate) fn policy(&mut self) -> Option<PathPolicy> {
+        let punch = [PunchPolicy::Always, PunchPolicy::OnTraffic, PunchPolicy::Never];
+        let prefer = [Prefer::Direct, Prefer::Fastest, Prefer::DirectOnly, Prefer::RelayOnly];
+        Some(PathPolicy {
+            punch: punch.get(usize::from(self.u8()?)).copied()?,
+            prefer: prefer.get(usize::from(self.u8()?)).copied()?,
         })
     }
 }
@@ -577,7 +617,7 @@ mod tests {
             Command::Disconnect { client: peer },
             Command::Accept { login, user_data: bytes.clone(), message: vec![] },
             Command::Reject { login, message: bytes.clone() },
-            Command::CreateGroup { members: vec![peer, peer], message: bytes.clone(), rules },
+            Command::CreateGroup { members: vec![peer, peer], message: bytes.clone(), rules, policy: None },
             Command::DestroyEmptyGroups,
             Command::SendList {
                 to: vec![Target::Peer(peer), Target::Group(group)],
@@ -585,6 +625,10 @@ mod tests {
                 bytes: bytes.clone(),
                 options,
             },
+            Command::CreateGroup { members: vec![], message: vec![], rules, policy: Some(PathPolicy::RELAY_ONLY) },
+            Command::Restrict { peer, policy: PathPolicy::new(PunchPolicy::OnTraffic, Prefer::DirectOnly) },
+            Command::SetGroupPolicy { group, policy: PathPolicy::new(PunchPolicy::Never, Prefer::Fastest) },
+            Command::SetPairPolicy { a: peer, b: peer, policy: PathPolicy::default() },
             Command::Join { member: peer, group, message: bytes },
             Command::Leave { member: peer, group },
             Command::DestroyGroup { group },

@@ -27,6 +27,7 @@ impl Construction {
                 put.bytes(&config.ticket);
                 put.bytes(&config.seed);
                 put_suites(put, &config.suites);
+                put.policy(config.policy);
                 put_rest(put, &config.limits, &config.timers, &config.congestion)
             }
             Self::Server(config) => {
@@ -47,6 +48,7 @@ impl Construction {
                 put.size(config.advertised_addrs.len());
                 config.advertised_addrs.iter().for_each(|addr| put.addr(*addr));
                 put_admission(put, config);
+                put.policy(config.policy);
                 Ok(())
             }
         }
@@ -61,6 +63,7 @@ impl Construction {
                 let mut config = ClientConfig::new(server, key, app, seed);
                 (config.token, config.ticket) = (token, ticket);
                 config.suites = get_suites(get)?;
+                config.policy = get.policy()?;
                 (config.limits, config.timers, config.congestion) = get_rest(get)?;
                 Self::Client(Box::new(config))
             }
@@ -84,6 +87,7 @@ impl Construction {
                     config.advertised_addrs.push(get.addr()?);
                 }
                 get_admission(get, &mut config)?;
+                config.policy = get.policy()?;
                 Self::Server(Box::new(config))
             }
             _ => return None,
@@ -170,6 +174,7 @@ fn get_rest(get: &mut Get<'_>) -> Option<(Limits, Timers, Congestion)> {
         &mut limits.max_groups,
         &mut limits.max_members,
         &mut limits.max_handshakes,
+        &mut limits.direct_peers,
     ] {
         *limit = get.size()?;
     }
@@ -203,7 +208,7 @@ fn get_rest(get: &mut Get<'_>) -> Option<(Limits, Timers, Congestion)> {
     (get.bytes()? == shown(&limits, &timers, &congestion).as_bytes()).then_some((limits, timers, congestion))
 }
 
-fn sizes(limits: &Limits) -> [usize; 7] {
+fn sizes(limits: &Limits) -> [usize; 8] {
     [
         limits.max_message,
         limits.send_buffer,
@@ -212,6 +217,7 @@ fn sizes(limits: &Limits) -> [usize; 7] {
         limits.max_groups,
         limits.max_members,
         limits.max_handshakes,
+        limits.direct_peers,
     ]
 }
 

@@ -234,7 +234,12 @@ fn command() -> impl Strategy<Value = Command> {
             .prop_map(|(login, user_data, message)| Command::Accept { login, user_data, message }),
         1 => (login(), bytes()).prop_map(|(login, message)| Command::Reject { login, message }),
         2 => (proptest::collection::vec(peer(), 0..4), bytes())
-            .prop_map(|(members, message)| Command::CreateGroup { members, message, rules: posse_core::GroupRules::default() }),
+            .prop_map(|(members, message)| Command::CreateGroup {
+                members,
+                message,
+                rules: posse_core::GroupRules::default(),
+                policy: None,
+            }),
         2 => (peer(), group(), bytes()).prop_map(|(member, group, message)| Command::Join { member, group, message }),
         2 => (peer(), group()).prop_map(|(member, group)| Command::Leave { member, group }),
         1 => group().prop_map(|group| Command::DestroyGroup { group }),

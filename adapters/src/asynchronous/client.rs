@@ -4,8 +4,10 @@ use super::engine::{Engine, Held, Role};
 use crate::driver::{DriverStats, UpdateError};
 use crate::socket::BindError;
 use crate::{ClientOptions, ConnectError};
-use posse_core::client::{Client as Machine, Memory, PeerView, SendError, Sent};
-use posse_core::{Channel, ClientEvent, GroupId, Instant, PeerId, SendOptions, To};
+use posse_core::client::{Client as Machine, Memory, PeerView, SendError, Sent, UnknownPeer};
+use posse_core::{
+    CandidateReport, Channel, ClientEvent, GroupId, Instant, PathPolicy, PeerId, PeerReport, SendOptions, To,
+};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -98,6 +100,26 @@ impl Client {
     /// Everyone with whom it shares a group, and how traffic with each goes.
     pub fn peers(&self) -> Vec<PeerView> {
         self.engine().look(|machine| machine.peers().collect())
+    }
+
+    /// What was done for a direct path to a peer, and what came of it; `None` if there is no such peer.
+    pub fn report(&self, peer: PeerId) -> Option<PeerReport> {
+        self.engine().look(|machine| machine.report(peer))
+    }
+
+    /// Where a peer is looked for; none if there is no such peer.
+    pub fn candidates(&self, peer: PeerId) -> Vec<CandidateReport> {
+        self.engine().look(|machine| machine.candidates(peer).collect())
+    }
+
+    /// Which ways traffic with peers may go from now on, as far as this client has a say.
+    pub fn restrict(&self, policy: PathPolicy) {
+        self.engine().act(|machine, now| machine.restrict(now, policy));
+    }
+
+    /// The same for one peer, as long as a group is shared with it: [`PathPolicy::RELAY_ONLY`] forces the relay.
+    pub fn restrict_peer(&self, peer: PeerId, policy: PathPolicy) -> Result<(), UnknownPeer> {
+        self.engine().act(|machine, now| machine.restrict_peer(now, peer, policy))
     }
 
     /// The members of a group, this client included; nobody if it is in no such group.

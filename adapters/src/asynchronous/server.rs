@@ -7,10 +7,10 @@ use crate::socket::BindError;
 use crate::{ServeError, ServerOptions};
 use posse_core::client::{Memory, SendError, Sent};
 use posse_core::server::{
-    AcceptError, CreateGroupError, DestroyError, GroupOptions, JoinError, LeaveError, Server as Machine,
+    AcceptError, CreateGroupError, DestroyError, GroupOptions, JoinError, LeaveError, PolicyError, Server as Machine,
     ServerCounters, ServerSize, UnknownClient,
 };
-use posse_core::{Channel, GroupId, Instant, LoginId, Path, PeerId, SendOptions, ServerEvent};
+use posse_core::{Channel, GroupId, Instant, LoginId, PairReport, Path, PathPolicy, PeerId, SendOptions, ServerEvent};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -154,6 +154,22 @@ impl Server {
     /// How traffic between two clients goes, as last reported.
     pub fn path(&self, a: PeerId, b: PeerId) -> Option<Path> {
         self.engine().look(|machine| machine.path(a, b))
+    }
+
+    /// What was done for a direct path between two clients, and what came of it; `None` if they share no group.
+    pub fn report(&self, a: PeerId, b: PeerId) -> Option<PairReport> {
+        self.engine().look(|machine| machine.report(a, b))
+    }
+
+    /// Which ways traffic among a group's members may go from now on.
+    pub fn set_group_policy(&self, group: GroupId, policy: PathPolicy) -> Result<(), PolicyError> {
+        self.engine().act(|machine, now| machine.set_group_policy(now, group, policy))
+    }
+
+    /// Which ways traffic between two clients may go from now on, beside what their groups say: [`PathPolicy::RELAY_ONLY`]
+    /// forces the relay.
+    pub fn set_pair_policy(&self, a: PeerId, b: PeerId, policy: PathPolicy) -> Result<(), PolicyError> {
+        self.engine().act(|machine, now| machine.set_pair_policy(now, a, b, policy))
     }
 
     /// The longest message that goes to a client in one packet; `None` if there is no such client.

@@ -58,6 +58,9 @@ pub(crate) fn reason(because: RelayReason) -> &'static str {
         RelayReason::NoSockets => "no-sockets",
         RelayReason::HoleClosed => "hole-closed",
         RelayReason::Forbidden => "forbidden",
+        RelayReason::NoTraffic => "no-traffic",
+        RelayReason::RelayFaster => "relay-faster",
+        RelayReason::Crowded => "crowded",
         _ => "other",
     }
 }
@@ -78,7 +81,13 @@ pub(crate) fn path_words(path: Path) -> String {
         RelayReason::BudgetSpent => "everything that could help was tried",
         RelayReason::NoSockets => "this system gives too few sockets",
         RelayReason::HoleClosed => "the hole has closed",
+        RelayReason::Unpredictable => "both ends' ports are unpredictable",
+        RelayReason::BudgetSpent => "everything within the budget was tried",
+        RelayReason::NoSockets => "the system gives too few sockets",
         RelayReason::Forbidden => "direct paths are not allowed",
+        RelayReason::NoTraffic => "a direct path is looked for when something is sent",
+        RelayReason::RelayFaster => "it is faster than the direct path",
+        RelayReason::Crowded => "there are as many direct paths as there may be",
         _ => return format!("by relay: {because:?}"),
     };
     format!("by relay: {why}")

@@ -8,6 +8,7 @@ use crate::ids::SocketId;
 use crate::link::{DATAGRAM, RelayLeg};
 use crate::machine::Wake;
 use crate::outbox::{Outbox, Transmit};
+use crate::path::Pace;
 use crate::secure::{ClientLogin, Crypto, LoginError, LoginReply, RelayKey, Secret, SessionKey};
 use crate::time::{Duration, Instant};
 use crate::wire::login::{Hello, Refusal, SuiteList};
@@ -122,7 +123,15 @@ impl Login {
             return LoginStep::Failed(LoginFailure::Suite);
         };
         let rtt = if self.sent == 1 { now.since(self.last_sent) } else { ASSUMED_RTT };
-        let leg = RelayLeg { session, key: RelayKey::from_secret(&secrets.relay), number: 0, server: config.server };
+        let relay = RelayKey::from_secret(&secrets.relay);
+        let leg = RelayLeg {
+            session,
+            key: relay,
+            number: 0,
+            server: config.server,
+            pace: Pace::default(),
+            home: SocketId::MAIN,
+        };
         LoginStep::Done(Box::new(Start { leg, crypto, secret: secrets.link, key, rtt }))
     }
 

@@ -3,8 +3,10 @@
 //! It first logs in (`login`), then lives as a `session`. This file is the front door: every call is recorded by the
 //! tap, then handed to whichever of the two is current.
 
+mod holding;
 mod list;
 mod login;
+mod policy;
 mod queue;
 mod search;
 mod session;
@@ -21,6 +23,8 @@ use crate::ids::{Channel, GroupId, PeerId, SocketId};
 use crate::machine::{self, Entry, Input, Machine, Request, SendFailure, SocketInput, Tap, Wake};
 use crate::outbox::Outbox;
 use crate::path::Way;
+use crate::policy::PathPolicy;
+use crate::report::{CandidateReport, PeerReport};
 use crate::secure::OpenError;
 use crate::ticket;
 use crate::time::{Duration, Instant};
@@ -37,6 +41,7 @@ pub(crate) use session::{check_message, most_ready, send_error, transport_config
 use thiserror::Error;
 
 pub use crate::transport::{Memory, Overflow, PathStats, Usage};
+pub use policy::UnknownPeer;
 
 /// A client. See the module's text and [`Machine`].
 pub struct Client {
@@ -162,6 +167,9 @@ pub enum ClientCommandError {
     /// It was a send.
     #[error(transparent)]
     Send(#[from] SendError),
+    /// It was a policy for one peer.
+    #[error(transparent)]
+    Restrict(#[from] UnknownPeer),
 }
 
 /// One peer as a client sees it.
@@ -171,6 +179,8 @@ pub struct PeerView {
     pub id: PeerId,
     /// How traffic with it goes.
     pub path: Path,
+    /// Which ways it may go, by everybody who has a say.
+    pub policy: PathPolicy,
     /// Smoothed round-trip time by the relay.
     pub relay_rtt: Option<Duration>,
     /// Smoothed round-trip time of the direct path, if there is one.
@@ -267,6 +277,24 @@ impl Client {
         self.end(now, EndReason::Local);
     }
 
+    /// Which ways traffic with peers may go from now on, as far as this client has a say: the stricter of this and what the
+    /// server allows. The other end heeds whether and when to punch.
+    pub fn restrict(&mut self, now: Instant, policy: PathPolicy) {
+        self.record(now, Entry::Command(&Command::Restrict { peer: PeerId::SERVER, policy }));
+        self.config.policy = policy;
+        if let Phase::Online(session) = &mut self.phase {
+            let _ = session.restrict(now, None, policy);
+        }
+    }
+
+    /// The same for one peer, beside what holds for all; as long as a group is shared with it. [`PathPolicy::RELAY_ONLY`]
+    /// forces its traffic over the relay.
+    pub fn restrict_peer(&mut self, now: Instant, peer: PeerId, policy: PathPolicy) -> Result<(), UnknownPeer> {
+        self.record(now, Entry::Command(&Command::Restrict { peer, policy }));
+        let Phase::Online(session) = &mut self.phase else { return Err(UnknownPeer) };
+        session.restrict(now, Some(peer), policy)
+    }
+
     /// Does what `command` says, by the typed method for it.
     pub fn execute(&mut self, now: Instant, command: &Command) -> Result<(), ClientCommandError> {
         match command {
@@ -282,6 +310,11 @@ impl Client {
                 self.disconnect(now);
                 Ok(())
             }
+            Command::Restrict { peer, policy } if peer.is_server() => {
+                self.restrict(now, *policy);
+                Ok(())
+            }
+            Command::Restrict { peer, policy } => Ok(self.restrict_peer(now, *peer, *policy)?),
             _ => Err(ClientCommandError::ServerOnly),
         }
     }
@@ -334,6 +367,16 @@ impl Client {
     /// Its peers: everyone with whom it shares a group.
     pub fn peers(&self) -> impl Iterator<Item = PeerView> + '_ {
         self.session().into_iter().flat_map(Session::peers)
+    }
+
+    /// What was done for a direct path to a peer, and what came of it; `None` if there is no such peer.
+    pub fn report(&self, peer: PeerId) -> Option<PeerReport> {
+        self.session()?.report(peer)
+    }
+
+    /// Where a peer is looked for, at most a dozen addresses; none if there is no such peer.
+    pub fn candidates(&self, peer: PeerId) -> impl Iterator<Item = CandidateReport> + '_ {
+        self.session().into_iter().flat_map(move |session| session.candidates(peer))
     }
 
     /// The members of a group, this client included; nobody if it is in no such group.

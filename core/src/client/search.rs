@@ -6,7 +6,7 @@
 //! pair is direct, or there is nothing left to try, sockets that carry nothing are closed; one that does is the pair's
 //! until the pair ends.
 
-use super::session::{Session, path_peer};
+use super::session::{SERVER_SLOT, Session, path_peer};
 use crate::config::SearchLimits;
 use crate::ids::{PeerId, SocketId};
 use crate::machine::Request;
@@ -71,7 +71,7 @@ impl Sockets {
     }
 
     /// Asks for a socket. `None` if all names are taken.
-    fn open(&mut self, slot: u32) -> Option<SocketId> {
+    pub(super) fn open(&mut self, slot: u32) -> Option<SocketId> {
         let id = (0..u16::MAX).find_map(|_| {
             self.last = if self.last == u16::MAX { 1 } else { self.last + 1 };
             Some(SocketId(self.last)).filter(|id| !self.owners.contains_key(id))
@@ -81,7 +81,7 @@ impl Sockets {
         Some(id)
     }
 
-    fn close(&mut self, id: SocketId) {
+    pub(super) fn close(&mut self, id: SocketId) {
         if self.owners.remove(&id).is_some() {
             self.requests.push_back(Request::CloseSocket(id));
         }
@@ -203,7 +203,7 @@ impl Session {
                 None
             }
             Plan::Predict { at, stride, count } if vouched(at) => {
-                let by = search.open.last().copied().unwrap_or(SocketId::MAIN);
+                let by = search.open.last().copied().unwrap_or(self.leg.home);
                 self.close_idle(now, &mut search, |id| id == by);
                 let count = count.min(MAX_PREDICTED);
                 let ways = predicted(at, stride, count).map(|at| Way::new(by, at)).collect();
@@ -226,7 +226,7 @@ impl Session {
             Plan::Sweep { at, first, last, probes, after_ms } if vouched(at) && first > 0 && first <= last => {
                 let start = now + Duration::from_millis(after_ms.into());
                 let probes = probes.min(limits.probes);
-                Some(Spray::sweep(start, pace, at.into(), [first, last], probes, &mut self.rng))
+                Some(Spray::sweep(start, pace, Way::new(self.leg.home, at), [first, last], probes, &mut self.rng))
             }
             // What cannot be done is over at once.
             Plan::Predict { .. } | Plan::Scatter { .. } | Plan::Sweep { .. } => {
@@ -235,6 +235,14 @@ impl Session {
             }
         };
         if let Some(punch) = path_peer(&mut self.peers, slot).and_then(|p| p.link.puncher()) {
+            let done = punch.searches();
+            let count = match plan {
+                Plan::Measure { .. } => &mut done.measured,
+                Plan::Predict { .. } => &mut done.predicted,
+                Plan::Scatter { .. } => &mut done.scattered,
+                Plan::Sweep { .. } | Plan::Stop { .. } => &mut done.swept,
+            };
+            *count = count.saturating_add(1);
             punch.search(now, spray);
         }
         self.search = Some(search);
@@ -253,6 +261,12 @@ impl Session {
     /// A socket came, did not come, or went.
     pub(super) fn on_socket(&mut self, now: Instant, id: SocketId, opened: bool) {
         let Some(slot) = self.sockets.owner(id) else { return };
+        if slot == SERVER_SLOT {
+            if !opened {
+                self.sockets.owners.remove(&id);
+            }
+            return self.on_home(now, id, opened);
+        }
         let current = self.search.as_mut().filter(|search| search.slot == slot && search.asked > 0);
         if !opened {
             self.sockets.owners.remove(&id);
@@ -375,7 +389,7 @@ impl Session {
             && let Some(door) = asking.doors.get(asking.next).copied()
         {
             let observe = Observe { search: 0, socket: asking.next as u16 };
-            if !self.server.observe(now, door.into(), observe, out) {
+            if !self.server.observe(now, Way::new(self.leg.home, door), observe, out) {
                 return false;
             }
             asking.next += 1;

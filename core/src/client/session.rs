@@ -4,15 +4,18 @@
 //! has to wait for the application happens when it polls: a join counts as processed then, and only then do its member's
 //! messages pass the gates of the transport, so that none can overtake it.
 
+mod bounds;
 mod view;
 
+use super::holding::Holding;
 use super::login::Start;
+use super::policy::{Allowed, Policies};
 use super::queue::{Queue, Queued};
 use super::search::{Asking, Search, Sockets};
 use super::stash::Stash;
 use super::{ClientCounters, Parting, SendError, Sent};
 use crate::command::SendOptions;
-use crate::config::{ClientConfig, Congestion, Limits, SearchLimits, Timers};
+use crate::config::{ClientConfig, SearchLimits, Timers};
 use crate::entropy::{Entropy, Rng, SeededState};
 use crate::event::{ClientEvent, EndReason, LeaveReason, LoginFailure, Message, Path, RelayReason};
 use crate::group::client::{MAX_MEMBERSHIPS, View};
@@ -23,10 +26,11 @@ use crate::link::{
 use crate::machine::{Ecn, Wake};
 use crate::outbox::Outbox;
 use crate::path::{Punch, PunchConfig, Verdict, Way, is_local};
+use crate::policy::PathPolicy;
 use crate::schedule::Schedule;
 use crate::secure::{Crypto, PairContext, Protection, Role, SessionKey, pair_secret};
 use crate::time::{Duration, Instant};
-use crate::transport::{DIRECT, Delivery, MAIN, PathId, Scope, Transport, TransportConfig, TransportSendError};
+use crate::transport::{DIRECT, Delivery, MAIN, PathId, Scope, Transport, TransportConfig};
 use crate::wire::buf::Writer;
 use crate::wire::control::{Candidates, MAX_LEN, Psk, ToClient, ToServer};
 use alloc::boxed::Box;
@@ -34,11 +38,12 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+pub(crate) use bounds::{check_message, most_ready, send_error, transport_config};
 use core::net::SocketAddr;
 use hashbrown::HashMap;
 
 /// The server link's place in the schedule; peers follow from 1.
-const SERVER_SLOT: u32 = 0;
+pub(super) const SERVER_SLOT: u32 = 0;
 
 /// What a call acts on beside the session: when, where events go, what is counted, where randomness comes from.
 pub(super) struct Around<'a> {
@@ -64,6 +69,10 @@ pub(super) struct Session {
     /// How this host looks from the server's doors.
     pub(super) asking: Asking,
     pub(super) rng: Rng,
+    /// What is allowed with peers.
+    pub(super) policies: Policies,
+    /// How holes are kept open.
+    pub(super) holding: Holding,
     /// Slots without a peer.
     free: Vec<u32>,
     pub(super) by_id: BTreeMap<PeerId, u32>,
@@ -94,10 +103,19 @@ pub(super) struct Peer {
     handle: u32,
     pub(super) link: Link,
     user_data: Box<[u8]>,
+    pub(super) allowed: Allowed,
     /// As last told to the server and the application.
     verdict: Verdict,
+    /// A join of its was polled.
+    met: bool,
     /// It broke the protocol: nothing of it is read any more.
     dead: bool,
+}
+
+impl Peer {
+    pub(super) fn id(&self) -> PeerId {
+        self.id
+    }
 }
 
 impl Session {
@@ -129,6 +147,8 @@ impl Session {
             search_limits: config.limits.search,
             asking: Asking::default(),
             rng: entropy.stream("search", 0),
+            holding: Holding::new(config.timers.direct_keepalive),
+            policies: Policies::new(config.policy, config.limits.direct_peers),
             free: Vec::new(),
             by_id: BTreeMap::new(),
             by_cid,
@@ -146,6 +166,7 @@ impl Session {
             heard: Vec::new(),
         };
         session.tell_local(now, local);
+        session.tell_policy(now);
         session.tell(now, &ToServer::Token { token: &config.token });
         session
     }
@@ -193,6 +214,7 @@ impl Session {
         }
         let link = link_mut(&mut self.server, &mut self.peers, slot).ok_or(SendError::Gone)?;
         let sent = link.transport().send(now, Scope::Peer(channel), None, bytes, options);
+        link.on_traffic(now);
         self.refresh(slot);
         let displaced = sent.map_err(|e| send_error(e, to))?;
         Ok(Sent { receivers: 1, displaced })
@@ -227,6 +249,7 @@ impl Session {
             let Some(link) = link_mut(&mut self.server, &mut self.peers, slot) else { continue };
             let sent = link.transport().send(now, Scope::Group(group, epoch, channel), Some(seq), bytes, options);
             debug_assert!(sent.is_ok() || !reliable, "there was room a moment ago");
+            link.on_traffic(now);
             all.receivers += usize::from(sent.is_ok());
             all.displaced += sent.unwrap_or(0);
             self.schedule.set(slot, link.wake());
@@ -275,7 +298,8 @@ impl Session {
                 Some(ClientEvent::Message(Message { from, group, channel, direct: true }))
             }
             Queued::Path(peer) => {
-                let peer = self.peer(*self.by_id.get(&peer)?)?;
+                // Of one whose join was not polled yet it is told after that.
+                let peer = self.peer(*self.by_id.get(&peer)?).filter(|peer| peer.met)?;
                 Some(ClientEvent::PathChanged { peer: peer.id, path: path_of(peer) })
             }
             Queued::Writable(to, channel) => Some(ClientEvent::Writable { to, channel }),
@@ -286,6 +310,12 @@ impl Session {
     fn processed(&mut self, now: Instant, group: GroupId, member: PeerId, epoch: u64, queue: &mut Queue) {
         self.tell(now, &ToServer::JoinProcessed { group, member, epoch });
         let Some(slot) = slot_of(&self.by_id, member) else { return };
+        if let Some(Some(peer)) = self.peers.get_mut(slot as usize - 1)
+            && !core::mem::replace(&mut peer.met, true)
+            && peer.verdict != Verdict::Relayed(RelayReason::Probing)
+        {
+            queue.mark_path(member);
+        }
         let Some(link) = link_mut(&mut self.server, &mut self.peers, slot) else { return };
         link.transport().open_peer();
         link.transport().open_group(group, epoch);
@@ -373,7 +403,10 @@ impl Session {
     }
 
     fn hear_punch(&mut self, now: Instant, slot: u32, queue: &mut Queue) {
-        let keepalive = self.timers.direct_keepalive;
+        let keepalive = self.holding.keepalive;
+        if path_peer(&mut self.peers, slot).is_some_and(|peer| peer.link.take_idle_death()) {
+            self.on_idle_death();
+        }
         while let Some(Some(peer)) = self.peers.get_mut((slot as usize).wrapping_sub(1))
             && !peer.dead
         {
@@ -385,7 +418,9 @@ impl Session {
                 Some(Punched::Verdict(verdict)) => {
                     peer.verdict = verdict;
                     queue.mark_path(id);
-                    ToServer::PathReport { peer: id, epoch, path: path_of(peer) }
+                    let report = ToServer::PathReport { peer: id, epoch, path: path_of(peer) };
+                    self.yield_place(now, slot, verdict);
+                    report
                 }
             };
             self.tell(now, &message);
@@ -449,9 +484,9 @@ impl Session {
                 self.about = Some(About { relay_bytes: bytes, relay_packets: packets, addrs });
             }
             ToClient::Rejected { message } => self.refused = Some(LoginFailure::Rejected { message: message.into() }),
-            ToClient::PeerUp { peer, key, psk, epoch, handle, suite, rtt_us, user_data, candidates } => {
+            ToClient::PeerUp { peer, key, psk, epoch, handle, suite, rtt_us, user_data, policy, candidates } => {
                 let rtt = Duration::from_micros(rtt_us.into());
-                let up = Up { peer, key, psk, epoch, handle, suite, rtt, user_data, candidates };
+                let up = Up { peer, key, psk, epoch, handle, suite, rtt, user_data, policy, candidates };
                 self.peer_up(&up, around)?;
             }
             ToClient::PeerDown { peer, epoch } => {
@@ -459,6 +494,7 @@ impl Session {
                     self.peer_down(peer, queue);
                 }
             }
+            ToClient::Policy { peer, epoch, policy } => self.on_policy(around.now, peer, epoch, policy),
             ToClient::MemberJoined { group, member, epoch, message } => {
                 let view = self.view.as_mut().ok_or(Nonsense)?;
                 let epoch = view.joined(group, member, epoch).map_err(|_| Nonsense)?;
@@ -473,6 +509,7 @@ impl Session {
             ToClient::MemberLeft { group, member, epoch, why } => {
                 self.left(around.now, group, member, epoch, why, queue);
             }
+            ToClient::Lifetime { lifetime } => self.on_lifetime(around.now, lifetime),
             ToClient::Doors { doors } => self.asking.begin(around.now, self.leg.server.ip(), doors.as_slice()),
             ToClient::Search { peer, epoch, number, plan } => self.on_order(around.now, peer, epoch, number, plan),
             ToClient::Punch { peer, epoch, candidates } => {
@@ -532,7 +569,7 @@ impl Session {
         let punch =
             Punch::new(&PunchConfig { searches: true, ..PunchConfig::default() }, entropy.stream("punch", up.epoch));
         let mut link = Link::with_peer(now, protection, transport, punch, entropy.keys());
-        link.punch(now, believable(&up.candidates).as_slice());
+        link.set_home(self.leg.home);
         let slot = self.free_slot();
         let ids = [MAIN, DIRECT].map(|path| link.protection().cid_in(path));
         self.by_cid.extend([(ids[0], (slot, MAIN)), (ids[1], (slot, DIRECT))]);
@@ -543,9 +580,17 @@ impl Session {
             handle: up.handle,
             link,
             user_data: up.user_data.into(),
+            allowed: Allowed::new(up.policy),
             verdict: Verdict::Relayed(RelayReason::Probing),
+            met: false,
             dead: false,
         });
+        self.apply_policy(now, slot);
+        if let Some(peer) = path_peer(&mut self.peers, slot)
+            && !up.candidates.as_slice().is_empty()
+        {
+            peer.link.punch(now, believable(&up.candidates).as_slice());
+        }
         while let Some(mut packet) = self.stash.take(now, ids[0]) {
             self.on_peer_packet(slot, MAIN, self.leg.server.into(), Ecn::NotCapable, &mut packet, around);
             self.stash.recycle(packet);
@@ -564,7 +609,8 @@ impl Session {
     /// A pair is over: its keys are erased at once, and whatever it still held with them.
     fn peer_down(&mut self, peer: PeerId, queue: &mut Queue) {
         let Some(slot) = self.by_id.remove(&peer) else { return };
-        let Some(gone) = self.peers.get_mut(slot as usize - 1).and_then(Option::take) else { return };
+        let Some(mut gone) = self.peers.get_mut(slot as usize - 1).and_then(Option::take) else { return };
+        self.policies.release(&mut gone.allowed);
         for path in [MAIN, DIRECT] {
             self.by_cid.remove(&gone.link.protection().cid_in(path));
         }
@@ -579,12 +625,14 @@ impl Session {
 
     pub(super) fn transmit(&mut self, now: Instant, queue: &mut Queue, out: &mut Outbox) {
         self.check_search(now);
+        self.check_rotation(now);
+        self.fill_places(now);
         while out.room() >= crate::link::DATAGRAM && self.transmit_observed(now, out) {}
         while out.room() >= crate::link::DATAGRAM {
             let Some(slot) = self.schedule.pop_due(now) else { return };
             let room = out.room();
             if slot == SERVER_SLOT {
-                self.server.transmit(now, &mut Route::Straight(self.leg.server.into()), out);
+                self.server.transmit(now, &mut Route::Straight(self.leg.way()), out);
             } else if let Some(Some(peer)) = self.peers.get_mut(slot as usize - 1)
                 && !peer.dead
             {
@@ -678,12 +726,13 @@ impl Session {
 
     pub(super) fn wake(&self) -> Option<(Instant, Wake)> {
         // A poll or a send may have come to this; the next call acts on it.
-        if self.over.is_some() || self.refused.is_some() {
+        if self.over.is_some() || self.refused.is_some() || self.policies.is_due() {
             return Some((Instant::ZERO, Wake::Now));
         }
         let idle = (self.server.last_received() + self.timers.session_idle, Wake::Idle);
         let search = self.search_wake().map(|at| (at, Wake::Probe));
-        [Some(idle), self.schedule.next(), search].into_iter().flatten().min()
+        let holding = self.holding.wake().map(|at| (at, Wake::Probe));
+        [Some(idle), self.schedule.next(), search, holding].into_iter().flatten().min()
     }
 }
 
@@ -721,6 +770,7 @@ struct Up<'a> {
     suite: u8,
     rtt: Duration,
     user_data: &'a [u8],
+    policy: PathPolicy,
     candidates: Candidates,
 }
 
@@ -755,44 +805,4 @@ fn path_of(peer: &Peer) -> Path {
         Verdict::Direct => Path::Direct { rtt: peer.link.direct_rtt() },
         Verdict::Relayed(because) => Path::Relayed { because },
     }
-}
-
-/// What no link takes, whatever its state: so that a message to a group is refused even if nobody else is in it.
-pub(crate) fn check_message(
-    config: &TransportConfig,
-    reliable: bool,
-    bytes: &[u8],
-    options: &SendOptions,
-) -> Result<(), SendError> {
-    let max = if reliable { config.max_message } else { config.max_unreliable };
-    match () {
-        () if bytes.len() > max => Err(SendError::TooLarge { max }),
-        () if reliable && options.deadline.is_some() => Err(SendError::ReliableDeadline),
-        () => Ok(()),
-    }
-}
-
-pub(crate) fn send_error(error: TransportSendError, to: PeerId) -> SendError {
-    match error {
-        TransportSendError::Full | TransportSendError::Sequence => SendError::Full { to },
-        TransportSendError::TooLarge { max } => SendError::TooLarge { max },
-        TransportSendError::ReliableDeadline => SendError::ReliableDeadline,
-        TransportSendError::TooManyScopes => SendError::TooManyChannels { to },
-    }
-}
-
-/// The transport's bounds, from those that people set.
-pub(crate) fn transport_config(limits: &Limits, congestion: Congestion) -> TransportConfig {
-    TransportConfig {
-        max_message: limits.max_message,
-        send_buffer: limits.send_buffer,
-        receive_credit: limits.receive_buffer as u64,
-        congestion,
-        ..TransportConfig::default()
-    }
-}
-
-/// Most messages that can be ready on a link at a time, by the same bounds.
-pub(crate) fn most_ready(limits: &Limits) -> usize {
-    transport_config(limits, Congestion::default()).most_ready()
 }

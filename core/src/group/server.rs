@@ -455,7 +455,6 @@ impl Groups {
     }
 
     /// Whether there is such a group.
-    #[cfg(test)]
     pub(crate) fn exists(&self, id: GroupId) -> bool {
         self.table.get(id).is_some()
     }

@@ -1,6 +1,6 @@
 //! One way that may lead to the peer: its schedule of challenges, and what came back.
 
-use super::{FAST_FOR, FAST_INTERVAL, GRACE, ROUND, SLOWEST_INTERVAL, TOKEN_LIFE, Way};
+use super::{FAST_FOR, FAST_INTERVAL, GRACE, Pace, ROUND, SLOWEST_INTERVAL, TOKEN_LIFE, Way};
 use crate::time::{Duration, Instant};
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
@@ -77,6 +77,8 @@ pub(super) struct Candidate {
     pub(super) origin: Origin,
     /// When to challenge it next.
     pub(super) due: Option<Instant>,
+    /// Its turn among all pairs' challenges, if it waits for one.
+    turn: Option<Instant>,
     /// When an authenticated packet last came from there.
     pub(super) heard: Option<Instant>,
     /// The proof that it arrives: the lowest time that a challenge of the latest round took to be answered. The answer
@@ -86,6 +88,7 @@ pub(super) struct Candidate {
     rtt_is_old: bool,
     /// It answered a challenge once: whoever is there is the peer, or was.
     proven: bool,
+    pub(super) challenges: u32,
     /// Datagrams that came from there and were not answered by one yet.
     credit: u32,
     began: Instant,
@@ -103,10 +106,12 @@ impl Candidate {
             way,
             origin,
             due: Some(now),
+            turn: None,
             heard: None,
             rtt: None,
             rtt_is_old: false,
             proven: false,
+            challenges: 0,
             credit: 0,
             began: now,
             interval: FAST_INTERVAL,
@@ -140,6 +145,15 @@ impl Candidate {
         self.interval
     }
 
+    /// Whether one that is due may be challenged now; if not, it is due when its turn has come.
+    pub(super) fn has_turn(&mut self, now: Instant, pace: &mut Pace) -> bool {
+        let turn = self.turn.take().unwrap_or_else(|| pace.grant(now));
+        if turn > now {
+            (self.turn, self.due) = (Some(turn), Some(turn));
+        }
+        turn <= now
+    }
+
     /// Until when it may take to answer in its present schedule before it counts as silent; `None` if it has.
     pub(super) fn has_until(&self) -> Option<Instant> {
         let rtt = self.rtt.filter(|_| self.rtt_is_old)?;
@@ -169,6 +183,7 @@ impl Candidate {
         let next = now + pause;
         self.due = (next < self.began + ROUND).then_some(next);
         self.last_sent = Some(now);
+        self.challenges = self.challenges.saturating_add(1);
         let entry = Outstanding { token, sent: now };
         if self.outstanding.len() < TOKENS {
             self.outstanding.reserve_exact(TOKENS - self.outstanding.len());

@@ -52,11 +52,14 @@
 //! forged or old token, a flood and an overfull list change a counter in [`PunchStats`] and nothing else.
 
 mod candidate;
+mod gate;
 #[cfg(test)]
 mod model;
+mod pace;
 mod roaming;
 mod said;
 mod spray;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod way;
@@ -71,9 +74,12 @@ use alloc::vec::Vec;
 use candidate::{Candidate, Origin};
 pub(crate) use candidate::{is_local, probeable};
 use core::net::SocketAddr;
+pub(crate) use gate::Gate;
+pub(crate) use pace::Pace;
 pub(crate) use roaming::{Ask, Moved, Roaming};
 pub(crate) use said::{Over, Probe, PunchConfig, PunchEvent, PunchStats, Verdict};
 pub(crate) use spray::Spray;
+pub(crate) use tally::Tally;
 pub(crate) use way::Way;
 
 /// Time between two challenges to one candidate at first; jitter only shortens it. The end that began first reaches its
@@ -152,6 +158,10 @@ struct Response {
 /// One pair's hole punching. See the module's text.
 pub(crate) struct Punch {
     config: PunchConfig,
+    gate: Gate,
+    /// By which socket candidates are challenged that the server names, and by which they were before.
+    home: SocketId,
+    left: Option<SocketId>,
     rng: Rng,
     /// In the order in which they are probed.
     candidates: Vec<Candidate>,
@@ -200,14 +210,22 @@ pub(crate) struct Punch {
     stopped: Option<RelayReason>,
     responses: VecDeque<Response>,
     stats: PunchStats,
+    tally: Tally,
 }
 
 impl Punch {
     /// Nothing happens before [`Self::start`], apart from answers to challenges.
     pub(crate) fn new(config: &PunchConfig, rng: Rng) -> Self {
-        let reason = if config.allowed { RelayReason::Probing } else { RelayReason::Forbidden };
+        let verdict = match config.gate {
+            Gate::Open => Verdict::Relayed(RelayReason::Probing),
+            Gate::OnTraffic => Verdict::Relayed(RelayReason::NoTraffic),
+            Gate::Shut(because) => Verdict::Relayed(because),
+        };
         Self {
             config: *config,
+            gate: config.gate,
+            home: SocketId::MAIN,
+            left: None,
             rng,
             candidates: Vec::new(),
             send: None,
@@ -225,8 +243,8 @@ impl Punch {
             judged: false,
             was_direct: false,
             doubted: false,
-            verdict: Verdict::Relayed(reason),
-            told: Verdict::Relayed(reason),
+            verdict,
+            told: Verdict::Relayed(RelayReason::Probing),
             validated: None,
             wants_restart: false,
             answered: false,
@@ -238,15 +256,17 @@ impl Punch {
             stopped: None,
             responses: VecDeque::new(),
             stats: PunchStats::default(),
+            tally: Tally::default(),
         }
     }
 
     /// What the server says the peer may be probed at, the most promising first; at most [`MAX_GIVEN`] are taken. Begins
     /// a round, whatever is known already: the server asks because one of the two ends has no path.
     pub(crate) fn start(&mut self, now: Instant, candidates: &[SocketAddr]) {
-        if !self.config.allowed {
+        if self.is_shut() {
             return;
         }
+        self.gate = Gate::Open;
         for known in &mut self.candidates {
             known.origin = Origin::Reflexive;
         }
@@ -256,11 +276,11 @@ impl Punch {
                 self.stats.unprobeable = self.stats.unprobeable.wrapping_add(1);
             } else if taken == MAX_GIVEN {
                 self.stats.crowded_out = self.stats.crowded_out.wrapping_add(1);
-            } else if let Some(known) = self.candidates.iter_mut().find(|c| c.way == Way::from(address)) {
+            } else if let Some(known) = self.candidates.iter_mut().find(|c| c.way == Way::new(self.home, address)) {
                 taken += usize::from(known.origin != Origin::Given);
                 known.origin = Origin::Given;
             } else {
-                self.candidates.push(Candidate::new(address.into(), Origin::Given, now));
+                self.add(Candidate::new(Way::new(self.home, address), Origin::Given, now));
                 self.failures = 0;
                 self.stopped = None;
                 taken += 1;
@@ -274,29 +294,30 @@ impl Punch {
 
     /// The next datagram to send, responses before challenges. `None` until [`Self::wake`] or another input; a finite
     /// number at any one `now`.
-    pub(crate) fn poll(&mut self, now: Instant) -> Option<Probe> {
+    pub(crate) fn poll(&mut self, now: Instant, pace: &mut Pace) -> Option<Probe> {
         self.on_time(now);
         if let Some(Response { over, token }) = self.responses.pop_front() {
             self.stats.responses = self.stats.responses.wrapping_add(1);
             let challenge = match over {
-                Over::Direct(to) if !self.spend(to) => return self.poll(now),
-                Over::Direct(to) => self.challenge_due_at(now, |c| c.way == to).map(|(_, token)| token),
+                Over::Direct(to) if !self.spend(to) => return self.poll(now, pace),
+                Over::Direct(to) => self.challenge_due_at(now, pace, |c| c.way == to).map(|(_, token)| token),
                 Over::Relay => None,
             };
             return Some(Probe { over, challenge, response: Some(token) });
         }
-        if let Some((to, token)) = self.challenge_due_at(now, Candidate::affords) {
+        if let Some((to, token)) = self.challenge_due_at(now, pace, Candidate::affords) {
             self.spend(to);
             return Some(Probe { over: Over::Direct(to), challenge: Some(token), response: None });
         }
         let (to, token) = self.spray.as_mut()?.poll(now, &mut self.rng)?;
+        pace.note(now);
         self.stats.challenges = self.stats.challenges.wrapping_add(1);
         Some(Probe { over: Over::Direct(to), challenge: Some(token), response: None })
     }
 
     /// A search is under way from now on, by `spray` if that is known already. The one before is over.
     pub(crate) fn search(&mut self, now: Instant, spray: Option<Spray>) {
-        if self.config.allowed {
+        if self.gate == Gate::Open {
             (self.searching, self.spray) = (true, spray.map(Box::new));
             self.update(now);
         }
@@ -318,7 +339,7 @@ impl Punch {
     /// Ports that lead from here to the peer: that one which its packets came from last, towards the main socket, if they came
     /// from the address of `at`; else `at`.
     pub(crate) fn best_known(&self, at: SocketAddr) -> SocketAddr {
-        let here = |c: &&Candidate| c.way.socket == SocketId::MAIN && c.way.at.ip() == at.ip() && c.heard.is_some();
+        let here = |c: &&Candidate| c.way.socket == self.home && c.way.at.ip() == at.ip() && c.heard.is_some();
         self.candidates.iter().filter(here).max_by_key(|c| c.heard).map_or(at, |c| c.way.at)
     }
 
@@ -330,6 +351,13 @@ impl Punch {
 
     pub(crate) fn is_direct(&self) -> bool {
         self.verdict == Verdict::Direct
+    }
+
+    /// The server is told of `home` from now on, and punches to it. What a peer asks at the one before is not answered, so that it
+    /// follows; what it sends there is taken all the same.
+    pub(crate) fn set_home(&mut self, home: SocketId) {
+        let left = core::mem::replace(&mut self.home, home);
+        self.left = Some(left).filter(|left| *left != home).or(self.left);
     }
 
     /// Whether direct packets leave by this socket.
@@ -357,10 +385,14 @@ impl Punch {
     /// An authenticated challenge arrived on the direct path, from `from`.
     pub(crate) fn on_challenge(&mut self, now: Instant, from: impl Into<Way>, token: u64) {
         let from = from.into();
-        if !self.config.allowed {
+        if self.is_shut() {
             return;
         }
+        self.on_traffic(now);
         self.hear(now, from);
+        if self.left == Some(from.socket) {
+            return self.update(now);
+        }
         if probeable(from.at).is_ok() {
             self.queue(Over::Direct(from), token);
         }
@@ -370,7 +402,7 @@ impl Punch {
 
     /// An authenticated response arrived, on any path.
     pub(crate) fn on_response(&mut self, now: Instant, token: u64) {
-        if !self.config.allowed {
+        if self.is_shut() {
             return;
         }
         let answered = self.candidates.iter_mut().find_map(|c| Some((c.way, c.on_response(now, token)?)));
@@ -392,14 +424,14 @@ impl Punch {
         if let Some(known) = self.candidates.iter_mut().find(|c| c.way == way) {
             known.trigger(now);
         } else if found < MAX_FOUND {
-            self.candidates.push(Candidate::new(way, Origin::Found, now));
+            self.add(Candidate::new(way, Origin::Found, now));
         }
     }
 
     /// Any authenticated packet arrived on the direct path, from `from`.
     pub(crate) fn on_packet(&mut self, now: Instant, from: impl Into<Way>) {
         let from = from.into();
-        if !self.config.allowed {
+        if self.is_shut() {
             return;
         }
         self.hear(now, from);
@@ -577,6 +609,7 @@ impl Punch {
             candidate.begin(now, self.send == Some(candidate.way));
         }
         self.budget = ROUND_BUDGET;
+        self.tally.on_round(now);
         self.phase = Phase::Round { began: now };
         self.search_at = self.config.searches.then(|| now + SEARCH_AFTER);
     }
@@ -597,7 +630,8 @@ impl Punch {
                 candidate.due = None;
             }
         }
-        self.verdict = self.assess(now);
+        let assessed = self.assess(now);
+        let before = core::mem::replace(&mut self.verdict, assessed);
         let direct = self.verdict == Verdict::Direct;
         self.was_direct |= direct;
         match self.phase {
@@ -608,7 +642,12 @@ impl Punch {
                 self.begin_round(now);
                 self.wants_restart = true;
             }
-            Phase::New | Phase::Round { .. } | Phase::Waiting { .. } if direct => self.phase = Phase::Settled,
+            Phase::New | Phase::Round { .. } | Phase::Waiting { .. } if direct => {
+                self.phase = Phase::Settled;
+                if before != Verdict::Direct {
+                    self.tally.on_direct(now);
+                }
+            }
             _ => {}
         }
         if direct {
@@ -617,10 +656,12 @@ impl Punch {
     }
 
     fn assess(&self, now: Instant) -> Verdict {
+        if let Some(verdict) = self.gated() {
+            return verdict;
+        }
         let outbound = self.send.is_some();
         let inbound = self.last_inbound.is_some_and(|last| now.since(last) < self.config.inbound_silence);
         Verdict::Relayed(match (outbound, inbound) {
-            _ if !self.config.allowed => RelayReason::Forbidden,
             (true, true) if !self.doubted => return Verdict::Direct,
             _ if self.was_direct => RelayReason::HoleClosed,
             _ if !self.judged || self.searching => RelayReason::Probing,
@@ -642,6 +683,9 @@ impl Punch {
             self.rival = None;
             self.answered = self.doubted;
             return;
+        }
+        if way.socket == self.home && self.left == Some(current.socket) {
+            return self.use_way(way, rtt);
         }
         let known = self.candidates.iter().find(|c| c.way == current);
         let better = rtt.saturating_add(rtt / 10).saturating_add(SWITCH_MARGIN);
@@ -687,7 +731,12 @@ impl Punch {
         }
         let mut candidate = Candidate::new(from, Origin::Reflexive, now);
         candidate.hear(now);
+        self.add(candidate);
+    }
+
+    fn add(&mut self, candidate: Candidate) {
         self.candidates.push(candidate);
+        self.tally.candidates = self.tally.candidates.saturating_add(1);
     }
 
     fn reflexive(&self) -> usize {
@@ -740,15 +789,23 @@ impl Punch {
         self.responses.push_back(Response { over, token });
     }
 
-    /// A challenge to the first candidate among `which` that is due for one.
-    fn challenge_due_at(&mut self, now: Instant, which: impl Fn(&Candidate) -> bool) -> Option<(Way, u64)> {
+    /// A challenge to the first candidate among `which` that is due for one and has its turn.
+    fn challenge_due_at(
+        &mut self,
+        now: Instant,
+        pace: &mut Pace,
+        which: impl Fn(&Candidate) -> bool,
+    ) -> Option<(Way, u64)> {
         if self.budget == 0 {
             for candidate in &mut self.candidates {
                 candidate.due = None;
             }
             return None;
         }
-        let index = self.candidates.iter().position(|c| which(c) && c.due.is_some_and(|due| due <= now))?;
+        let index = (0..self.candidates.len()).find(|index| {
+            let candidate = self.candidates.get_mut(*index);
+            candidate.is_some_and(|c| which(c) && c.due.is_some_and(|due| due <= now) && c.has_turn(now, pace))
+        })?;
         let token = self.rng.u64();
         let interval = self.candidates.get_mut(index)?.next_interval(now);
         let pause = self.jittered(interval);

@@ -150,7 +150,7 @@ impl Network {
     }
 
     fn drain(&mut self, index: usize) {
-        while let Some(probe) = self.ends[index].punch.poll(self.now) {
+        while let Some(probe) = self.ends[index].punch.poll(self.now, &mut Pace::default()) {
             self.send(index, probe);
         }
         let end = &mut self.ends[index];

@@ -1,14 +1,14 @@
 //! What goes into a [`Punch`](super::Punch) at its making, and what comes out of it.
 
-use super::Way;
+use super::{Gate, Way};
 use crate::event::RelayReason;
 use crate::time::Duration;
 
 /// What the application decides about direct paths.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PunchConfig {
-    /// Whether direct paths are allowed. If not, nothing is probed or answered.
-    pub(crate) allowed: bool,
+    /// Whether direct paths are looked for at first.
+    pub(crate) gate: Gate,
     /// After this long without a packet on the direct path its receive direction no longer counts as working. More than
     /// two of the peer's keepalive intervals (15 s ± 20 % when idle), so that one lost keepalive changes nothing.
     pub(crate) inbound_silence: Duration,
@@ -18,7 +18,7 @@ pub(crate) struct PunchConfig {
 
 impl Default for PunchConfig {
     fn default() -> Self {
-        Self { allowed: true, inbound_silence: Duration::from_secs(40), searches: false }
+        Self { gate: Gate::Open, inbound_silence: Duration::from_secs(40), searches: false }
     }
 }
 
@@ -52,7 +52,7 @@ pub(crate) enum PunchEvent {
     Verdict(Verdict),
 }
 
-/// Whether the pair is direct, and if not, why. At the beginning `Relayed(Probing)`, or `Relayed(Forbidden)`.
+/// Whether the pair is direct, and if not, why. At the beginning `Relayed(Probing)`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
     /// Both directions are.

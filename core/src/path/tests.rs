@@ -17,7 +17,7 @@ fn punch() -> Punch {
 }
 
 fn probes(punch: &mut Punch, now: Instant) -> Vec<Probe> {
-    core::iter::from_fn(|| punch.poll(now)).take(10_000).collect()
+    core::iter::from_fn(|| punch.poll(now, &mut Pace::default())).take(10_000).collect()
 }
 
 fn events(punch: &mut Punch) -> Vec<PunchEvent> {
@@ -166,7 +166,7 @@ fn a_source_that_proves_nothing_gets_no_more_datagrams_than_came_from_it() {
             punch.on_challenge(now, at(9), n);
             came += 1;
         }
-        while let Some(probe) = punch.poll(now) {
+        while let Some(probe) = punch.poll(now, &mut Pace::default()) {
             went += u32::from(probe.over == Over::Direct(at(9).into()));
             assert!(went <= came, "{went} datagrams for {came}");
         }
@@ -481,13 +481,13 @@ fn addresses_where_no_single_host_can_be_are_never_probed() {
 
 #[test]
 fn where_direct_paths_are_forbidden_nothing_is_sent_at_all() {
-    let config = PunchConfig { allowed: false, ..PunchConfig::default() };
+    let config = PunchConfig { gate: Gate::Shut(RelayReason::Forbidden), ..PunchConfig::default() };
     let mut punch = Punch::new(&config, Entropy::new(&[5; 32]).stream("punch", 0));
     punch.start(ms(0), &[at(1)]);
     punch.on_challenge(ms(0), at(1), 1);
     punch.on_packet(ms(0), at(1));
+    assert_eq!(events(&mut punch), [relayed(RelayReason::Forbidden)]);
     assert_eq!((probes(&mut punch, ms(0)).len(), punch.wake(), events(&mut punch).len()), (0, None, 0));
-    assert_eq!(punch.verdict(), Verdict::Relayed(RelayReason::Forbidden));
 }
 
 #[test]
@@ -556,7 +556,7 @@ proptest! {
                     sent.clear();
                 }
                 Step::Polls(n) => {
-                    let polled = core::iter::from_fn(|| punch.poll(now)).take(n);
+                    let polled = core::iter::from_fn(|| punch.poll(now, &mut Pace::default())).take(n);
                     sent.extend(polled.filter_map(|p| match p.over { Over::Direct(to) => Some((to.at, p.challenge?)), Over::Relay => None }));
                 }
                 Step::Events => {

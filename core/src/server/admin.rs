@@ -1,5 +1,6 @@
 //! What the application asks of a server: logins, groups, messages.
 
+use super::policy::PolicyError;
 use super::{Phase, Queued, Server};
 use crate::client::{SendError, Sent, send_error};
 use crate::command::{Command, GroupRules, SendOptions, To};
@@ -7,6 +8,7 @@ use crate::event::EndReason;
 use crate::group::server::{CreateGroupError, DestroyError, JoinError, LeaveError};
 use crate::ids::{Channel, GroupId, LoginId, PeerId};
 use crate::machine::Entry;
+use crate::policy::PathPolicy;
 use crate::time::Instant;
 use crate::transport::Scope;
 use crate::wire::control::{MAX_MESSAGE, MAX_USER_DATA, ToClient};
@@ -21,6 +23,8 @@ pub struct GroupOptions<'a> {
     pub message: &'a [u8],
     /// What holds for it as long as it is there.
     pub rules: GroupRules,
+    /// Which ways traffic among its members may go; `None`: as [`ServerConfig::policy`](crate::ServerConfig) says.
+    pub policy: Option<PathPolicy>,
 }
 
 impl<'a> GroupOptions<'a> {
@@ -45,6 +49,12 @@ impl<'a> GroupOptions<'a> {
     /// It goes by this number, below 2^31: see [`GroupRules::number`].
     pub const fn number(mut self, number: u32) -> Self {
         self.rules.number = Some(number);
+        self
+    }
+
+    /// With this policy.
+    pub const fn policy(mut self, policy: PathPolicy) -> Self {
+        self.policy = Some(policy);
         self
     }
 }
@@ -104,6 +114,12 @@ pub enum ServerCommandError {
     /// It was a message.
     #[error(transparent)]
     Send(#[from] SendError),
+    /// It was a policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// It is for a client.
+    #[error("a server cannot do that, only a client")]
+    ClientOnly,
 }
 
 impl Server {
@@ -179,9 +195,17 @@ impl Server {
         members: &[PeerId],
         options: GroupOptions<'_>,
     ) -> Result<GroupId, CreateGroupError> {
-        let GroupOptions { message, rules } = options;
-        self.record_command(now, || Command::CreateGroup { members: members.into(), message: message.into(), rules });
+        let GroupOptions { message, rules, policy } = options;
+        self.record_command(now, || Command::CreateGroup {
+            members: members.into(),
+            message: message.into(),
+            rules,
+            policy,
+        });
         let group = self.groups.create(now, members, message, rules);
+        if let Ok(group) = group {
+            self.policies.of_group(group, policy);
+        }
         self.carry_out(now);
         group
     }
@@ -264,12 +288,15 @@ impl Server {
                 self.accept(now, *login, user_data, message)?;
             }
             Command::Reject { login, message } => self.reject(now, *login, message)?,
-            Command::CreateGroup { members, message, rules } => {
-                self.create_group(now, members, GroupOptions { message, rules: *rules })?;
+            Command::CreateGroup { members, message, rules, policy } => {
+                self.create_group(now, members, GroupOptions { message, rules: *rules, policy: *policy })?;
             }
             Command::DestroyEmptyGroups => {
                 self.destroy_empty_groups(now);
             }
+            Command::SetGroupPolicy { group, policy } => self.set_group_policy(now, *group, *policy)?,
+            Command::SetPairPolicy { a, b, policy } => self.set_pair_policy(now, *a, *b, *policy)?,
+            Command::Restrict { .. } => return Err(ServerCommandError::ClientOnly),
             Command::Join { member, group, message } => self.join_group(now, *member, *group, message)?,
             Command::Leave { member, group } => self.leave_group(now, *member, *group)?,
             Command::DestroyGroup { group } => self.destroy_group(now, *group)?,

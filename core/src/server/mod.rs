@@ -8,9 +8,11 @@ mod admin;
 mod admission;
 mod discovery;
 mod hosts;
+mod lifetime;
 mod login;
 mod member;
 mod pairs;
+mod policy;
 mod search;
 mod session;
 mod tickets;
@@ -43,6 +45,7 @@ use core::net::SocketAddr;
 use discovery::Discovery;
 use hashbrown::HashMap;
 use pairs::Pairs;
+use policy::Policies;
 use search::Ledger;
 use session::{MAX_SESSIONS, Phase, Session, slot_of};
 use tickets::Tickets;
@@ -52,6 +55,7 @@ pub use admin::{AcceptError, GroupOptions, ServerCommandError, UnknownClient};
 pub use admission::LoginCounters;
 pub use discovery::{Behaviour as NatBehaviour, Mapping as NatMapping};
 pub use hosts::{HostRank, HostWeights};
+pub use policy::PolicyError;
 
 /// A server. See the module's text and [`Machine`].
 pub struct Server {
@@ -76,6 +80,7 @@ pub struct Server {
     groups: Groups,
     relay: Forwarder,
     pairs: Pairs,
+    policies: Policies,
     /// How much of which address was tried.
     ledger: Ledger,
     /// The number of the next search.
@@ -184,6 +189,7 @@ impl Server {
             groups: Groups::new(group_limits(&config), &entropy.hasher("groups")),
             relay: Forwarder::new(relay_limits(&config), entropy.hasher("relay")),
             pairs: Pairs::new(entropy.hasher("pairs")),
+            policies: Policies::default(),
             ledger: Ledger::default(),
             next_search: 1,
             schedule: Schedule::new(),
@@ -448,6 +454,7 @@ impl Server {
     fn follow(&mut self, now: Instant, slot: u32) {
         let Some(session) = self.session_mut(slot) else { return };
         let Some(addr) = session.link.poll_moved(now) else { return };
+        let lifetime = session.lifetime.on_moved(now, session.addr.ip() == addr.ip());
         session.addr = addr;
         let (id, me, online) = (session.id, session.peer, session.phase == Phase::Online);
         self.relay.set_address(id, addr);
@@ -455,11 +462,19 @@ impl Server {
         if !online {
             return;
         }
+        if let Some(lifetime) = lifetime {
+            self.tell(now, slot, &ToClient::Lifetime { lifetime });
+        }
         let groups = self.groups.groups_of(me);
         let peers: BTreeSet<_> = groups.flat_map(|group| self.groups.members(group)).filter(|p| *p != me).collect();
         self.discover(now, slot);
         for peer in peers {
             self.forget_search(me, peer);
+            if !self.may_punch(me, peer, self.pairs.was_started(me, peer)) {
+                continue;
+            }
+            // Whoever asked for a restart a moment ago did so as of the address before. Moves are rare enough by themselves.
+            self.pairs.allow_restart(me, peer);
             if let Some(epoch) = self.pairs.restart_moved(now, me, peer) {
                 self.punch(now, me, peer, epoch);
                 self.punch(now, peer, me, epoch);
@@ -556,7 +571,7 @@ impl Server {
                 self.carry_out(now);
             }
             ToServer::PathReport { peer, epoch, path } if phase == Phase::Online => {
-                if self.pairs.report(from, peer, epoch, path) {
+                if self.pairs.report(now, from, peer, epoch, path) {
                     self.queue.push_back(Queued::Path(from.min(peer), from.max(peer)));
                 }
                 if matches!(self.pairs.path(from, peer), Some(Path::Direct { .. })) {
@@ -564,10 +579,13 @@ impl Server {
                 }
             }
             ToServer::RequestPunch { peer, epoch } if phase == Phase::Online => {
-                if self.pairs.restart(now, from, peer, epoch) {
+                if self.may_punch(from, peer, true) && self.pairs.restart(now, from, peer, epoch) {
                     self.punch(now, from, peer, epoch);
                     self.punch(now, peer, from, epoch);
                 }
+            }
+            ToServer::Policy { peer, policy } if peer.is_server() || phase == Phase::Online => {
+                self.on_wish(now, from, peer, policy);
             }
             ToServer::RequestSearch { peer, epoch } if phase == Phase::Online => {
                 self.request_search(now, from, peer, epoch);
@@ -575,9 +593,11 @@ impl Server {
             ToServer::Searched { peer, epoch, number, outcome } if phase == Phase::Online => {
                 self.on_searched(now, from, peer, epoch, number, outcome);
             }
+            ToServer::Rotated => session.lifetime.on_announced(),
             ToServer::Heard { door } => session.discovery.on_heard(door),
             // Legal only in one phase, and this is another; a repeated token is one.
             ToServer::Token { .. }
+            | ToServer::Policy { .. }
             | ToServer::JoinProcessed { .. }
             | ToServer::PathReport { .. }
             | ToServer::RequestPunch { .. }
@@ -611,10 +631,12 @@ impl Server {
                 Effect::PairUp { a, b, epoch } => self.pair_up(now, a, b, epoch),
                 Effect::PairDown { a, b, .. } => self.pair_down(now, a, b),
                 Effect::Joined { to, group, member, epoch, message } => {
+                    self.policies.touch(to, member);
                     self.tell(now, to.slot(), &ToClient::MemberJoined { group, member, epoch, message: &message });
                     self.open_group(to, group, member, epoch);
                 }
                 Effect::Left { to, group, member, epoch, why } => {
+                    self.policies.touch(to, member);
                     if self.client(to).is_some() {
                         self.close_group(to, group, member, epoch);
                         self.tell(now, to.slot(), &ToClient::MemberLeft { group, member, epoch, why });
@@ -623,9 +645,13 @@ impl Server {
                 Effect::Completed { group, member, outcome } => {
                     self.queue.push_back(Queued::Event(ServerEvent::JoinCompleted { group, member, outcome }));
                 }
-                Effect::Ended(group) => self.queue.push_back(Queued::Event(ServerEvent::GroupEnded(group))),
+                Effect::Ended(group) => {
+                    self.policies.forget(group);
+                    self.queue.push_back(Queued::Event(ServerEvent::GroupEnded(group)));
+                }
             }
         }
+        self.apply_policies(now);
     }
 
     fn pair_up(&mut self, now: Instant, a: PeerId, b: PeerId, epoch: u64) {
@@ -637,18 +663,22 @@ impl Server {
         let ours: Vec<_> = self.config.suites.iter().filter(|s| first.suites.contains(&s.id())).cloned().collect();
         let Some(suite) = common_suite(&ours, &second.suites).map(|s| s.id()) else { return };
         let (ids, candidates) = ([first.id, second.id], [second.candidates_for(first), first.candidates_for(second)]);
+        let keys = [(first.key, first.user_data.clone()), (second.key, second.user_data.clone())];
         let Ok(there) = self.relay.add_route(ids[0], ids[1]) else { return };
         let Ok(back) = self.relay.add_route(ids[1], ids[0]) else {
             self.relay.remove_route(ids[0], there);
             return;
         };
         let handles = if a < b { [there, back] } else { [back, there] };
-        self.pairs.insert(now, a, b, epoch, handles);
-        for (to, peer, handle, candidates) in [(a, b, there, candidates[0]), (b, a, back, candidates[1])] {
-            let Some(other) = self.client(peer) else { return };
-            let (key, user_data) = (other.key, other.user_data.clone());
+        self.pairs.insert(a, b, epoch, handles);
+        let policies = self.begin_policy(a, b);
+        let punch = self.may_punch(a, b, false) && self.pairs.restart(now, a, b, epoch);
+        let candidates = if punch { candidates } else { [Candidates::new(); 2] };
+        for (end, (to, peer, handle)) in [(a, b, there), (b, a, back)].into_iter().enumerate() {
+            let (key, user_data) = &keys[1 - end];
+            let (policy, candidates) = (policies[end], candidates[end]);
             let up =
-                ToClient::PeerUp { peer, key, psk, epoch, handle, suite, rtt_us, user_data: &user_data, candidates };
+                ToClient::PeerUp { peer, key: *key, psk, epoch, handle, suite, rtt_us, user_data, policy, candidates };
             self.tell(now, to.slot(), &up);
         }
     }

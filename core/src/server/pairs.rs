@@ -4,6 +4,7 @@
 //! Each end reports its own verdict. The pair counts as direct when both say so; else the reason is that of the end that
 //! knows more, which is the one whose reason comes later in [`RelayReason`]'s order of how far punching got.
 
+use super::policy::PairPolicy;
 use super::search::Search;
 use crate::entropy::SeededState;
 use crate::event::{Path, RelayReason};
@@ -21,11 +22,25 @@ pub(super) struct Pair {
     pub(super) handles: [u32; 2],
     /// As the lower and the higher client say.
     reports: [Path; 2],
-    last_start: Instant,
+    last_start: Option<Instant>,
+    policy: PairPolicy,
     /// What is done beyond plain punching.
     search: Search,
+    tally: Tally,
     /// The application is to hear of the path.
     news: bool,
+}
+
+/// What was done for a pair: see [`PairReport`](crate::PairReport).
+#[derive(Clone, Copy, Default)]
+pub(super) struct Tally {
+    since: Option<Instant>,
+    pub(super) time_to_direct: Option<Duration>,
+    pub(super) starts: u32,
+    pub(super) holes: u32,
+    pub(super) predictions: u32,
+    pub(super) sweeps: u32,
+    pub(super) granted: u32,
 }
 
 /// Keyed by (lower, higher).
@@ -40,9 +55,17 @@ impl Pairs {
         Self { map: HashMap::with_hasher(hasher) }
     }
 
-    pub(super) fn insert(&mut self, now: Instant, a: PeerId, b: PeerId, epoch: u64, handles: [u32; 2]) {
-        let pair =
-            Pair { epoch, handles, reports: [PROBING; 2], last_start: now, search: Search::default(), news: false };
+    pub(super) fn insert(&mut self, a: PeerId, b: PeerId, epoch: u64, handles: [u32; 2]) {
+        let pair = Pair {
+            epoch,
+            handles,
+            reports: [PROBING; 2],
+            last_start: None,
+            policy: PairPolicy::default(),
+            search: Search::default(),
+            tally: Tally::default(),
+            news: false,
+        };
         self.map.insert(key(a, b), pair);
     }
 
@@ -59,6 +82,26 @@ impl Pairs {
         self.map.get(&key(a, b)).map(|pair| pair.epoch)
     }
 
+    pub(super) fn policy(&self, a: PeerId, b: PeerId) -> Option<PairPolicy> {
+        self.map.get(&key(a, b)).map(|pair| pair.policy)
+    }
+
+    pub(super) fn policy_mut(&mut self, a: PeerId, b: PeerId) -> Option<&mut PairPolicy> {
+        self.map.get_mut(&key(a, b)).map(|pair| &mut pair.policy)
+    }
+
+    /// Whether the two were ever told to punch.
+    pub(super) fn was_started(&self, a: PeerId, b: PeerId) -> bool {
+        self.map.get(&key(a, b)).is_some_and(|pair| pair.last_start.is_some())
+    }
+
+    /// Hole punching is over: when it is wanted again it may begin at once.
+    pub(super) fn allow_restart(&mut self, a: PeerId, b: PeerId) {
+        if let Some(pair) = self.map.get_mut(&key(a, b)) {
+            pair.last_start = None;
+        }
+    }
+
     /// What is done for a pair beyond plain punching.
     pub(super) fn search(&self, a: PeerId, b: PeerId) -> Option<Search> {
         self.map.get(&key(a, b)).map(|pair| pair.search)
@@ -73,11 +116,25 @@ impl Pairs {
         self.map.get(&key(a, b)).map(Pair::path)
     }
 
+    /// What was done for a pair.
+    pub(super) fn tally(&self, a: PeerId, b: PeerId) -> Option<Tally> {
+        self.map.get(&key(a, b)).map(|pair| pair.tally)
+    }
+
+    pub(super) fn tally_mut(&mut self, a: PeerId, b: PeerId) -> Option<&mut Tally> {
+        self.map.get_mut(&key(a, b)).map(|pair| &mut pair.tally)
+    }
+
     /// Takes a report. True if that made news that nobody was to hear yet: [`Self::take_news`] tells.
-    pub(super) fn report(&mut self, from: PeerId, about: PeerId, epoch: u64, path: Path) -> bool {
+    pub(super) fn report(&mut self, now: Instant, from: PeerId, about: PeerId, epoch: u64, path: Path) -> bool {
         let Some(pair) = self.map.get_mut(&key(from, about)).filter(|p| p.epoch == epoch) else { return false };
         let before = pair.path();
         *if from < about { &mut pair.reports[0] } else { &mut pair.reports[1] } = path;
+        if let (Path::Relayed { .. }, Path::Direct { .. }) = (before, pair.path()) {
+            pair.tally.holes = pair.tally.holes.saturating_add(1);
+            let since = pair.tally.since.unwrap_or(now);
+            pair.tally.time_to_direct.get_or_insert(now.since(since));
+        }
         let same = match (before, pair.path()) {
             (Path::Direct { .. }, Path::Direct { .. }) => true,
             (before, after) => before == after,
@@ -94,9 +151,11 @@ impl Pairs {
     /// Whether hole punching between two may be restarted now; if so, it counts as done.
     pub(super) fn restart(&mut self, now: Instant, a: PeerId, b: PeerId, epoch: u64) -> bool {
         let Some(pair) = self.map.get_mut(&key(a, b)).filter(|p| p.epoch == epoch) else { return false };
-        let due = now.since(pair.last_start) >= RESTART_INTERVAL;
+        let due = pair.last_start.is_none_or(|last| now.since(last) >= RESTART_INTERVAL);
         if due {
-            pair.last_start = now;
+            pair.last_start = Some(now);
+            pair.tally.since.get_or_insert(now);
+            pair.tally.starts = pair.tally.starts.saturating_add(1);
         }
         due
     }

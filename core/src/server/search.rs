@@ -142,7 +142,8 @@ impl Server {
         let Some(search) = self.pairs.search(from, peer).filter(|_| self.pairs.epoch(from, peer) == Some(epoch)) else {
             return;
         };
-        let busy = search.step == Step::Over || (search.step != Step::None && now < search.until);
+        let barred = !self.may_punch(from, peer, true);
+        let busy = barred || search.step == Step::Over || (search.step != Step::None && now < search.until);
         if busy || !(techniques.prediction || techniques.birthday) {
             return;
         }
@@ -245,6 +246,9 @@ impl Server {
     ) {
         let Some(search) = self.pairs.search_mut(ends[0], ends[1]) else { return };
         (search.step, search.until, search.predictions) = (Step::Predicting, now + STEP, search.predictions + 1);
+        if let Some(tally) = self.pairs.tally_mut(ends[0], ends[1]) {
+            tally.predictions = tally.predictions.saturating_add(1);
+        }
         let both = given.iter().all(Option::is_some);
         for (end, other) in [(0, 1), (1, 0)] {
             let Some(at) = self.client(ends[other]).map(|s| s.addr) else { continue };
@@ -297,6 +301,10 @@ impl Server {
         let until = now + opening + pace * u32::from(probes) + SPARE;
         let Some(search) = self.pairs.search_mut(scatters, sweeps) else { return };
         (search.step, search.until) = (Step::Sweeping, until);
+        if let Some(tally) = self.pairs.tally_mut(scatters, sweeps) {
+            tally.sweeps = tally.sweeps.saturating_add(1);
+            tally.granted = tally.granted.saturating_add(granted);
+        }
         for id in [scatters, sweeps] {
             if let Some(part) = self.client_mut(id).and_then(|s| s.search.as_mut()) {
                 part.until = until;

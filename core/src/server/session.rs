@@ -4,6 +4,7 @@
 //! and *online* when the application accepts it. Each phase but the last has a deadline.
 
 use super::discovery::Discovery;
+use super::lifetime::Lifetime;
 use super::search::Part;
 use crate::config::{Doors, ServerConfig, Timers};
 use crate::event::EndReason;
@@ -11,6 +12,7 @@ use crate::ids::{Channels, GroupId, LoginId, PeerId};
 use crate::link::{Link, PAYLOAD};
 use crate::machine::Wake;
 use crate::path::Roaming;
+use crate::policy::PathPolicy;
 use crate::relay::Uplink;
 use crate::secure::{Protection, Role};
 use crate::ticket::Ticket;
@@ -86,6 +88,10 @@ pub(super) struct Session {
     pub(super) search: Option<Part>,
     /// Where its host says it can be reached on its own network.
     pub(super) local: Candidates,
+    /// How long mappings of its NAT live.
+    pub(super) lifetime: Lifetime,
+    /// Which ways the client wishes its traffic with peers to go, as far as they have to heed it.
+    pub(super) policy: PathPolicy,
     pub(super) user_data: Box<[u8]>,
     /// The request's ephemeral key, under which repetitions are recognised.
     pub(super) request: [u8; 32],
@@ -147,6 +153,8 @@ impl Session {
             discovery: Discovery::new(now, &Doors::default()),
             search: None,
             local: Candidates::new(),
+            lifetime: Lifetime::default(),
+            policy: PathPolicy::default(),
             user_data: Box::default(),
             request,
             ticket,

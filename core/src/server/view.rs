@@ -5,6 +5,7 @@ use super::{Server, ServerCounters, ServerSize};
 use crate::command::GroupRules;
 use crate::event::Path;
 use crate::ids::{GroupId, PeerId};
+use crate::report::PairReport;
 use crate::transport::{MAIN, Memory, PathStats};
 use alloc::collections::BTreeSet;
 
@@ -12,6 +13,21 @@ impl Server {
     /// How traffic goes between two clients, `None` if they share no group.
     pub fn path(&self, a: PeerId, b: PeerId) -> Option<Path> {
         self.pairs.path(a, b)
+    }
+
+    /// What was done for a direct path between two clients, and what came of it; `None` if they share no group.
+    pub fn report(&self, a: PeerId, b: PeerId) -> Option<PairReport> {
+        let tally = self.pairs.tally(a, b)?;
+        Some(PairReport {
+            path: self.path(a, b)?,
+            policy: self.policy(a, b)?,
+            time_to_direct: tally.time_to_direct,
+            starts: tally.starts,
+            holes: tally.holes,
+            predictions: tally.predictions,
+            sweeps: tally.sweeps,
+            granted: tally.granted,
+        })
     }
 
     /// The link to a client: how fast it delivers, what to size snapshots by. `None` if there is no such client.

@@ -265,6 +265,8 @@ pub(crate) struct Transport {
     busy_at: Option<Instant>,
     /// Until when what goes on the direct path is copied to the main path.
     mirror_until: Instant,
+    avoid_direct: bool,
+    direct_only: bool,
     rng: Rng,
 }
 
@@ -291,6 +293,8 @@ impl Transport {
             events: VecDeque::new(),
             busy_at: None,
             mirror_until: Instant::ZERO,
+            avoid_direct: false,
+            direct_only: false,
             rng,
         }
     }
@@ -323,7 +327,13 @@ impl Transport {
         self.advance(now);
         self.busy_at = Some(self.clock);
         let seq = seq.unwrap_or_else(|| self.out.next_seq(scope).unwrap_or(0));
-        self.out.send(self.clock, scope, seq, bytes, options)
+        let displaced = self.out.send(self.clock, scope, seq, bytes, options)?;
+        Ok(displaced + self.drop_unrelayed())
+    }
+
+    /// Drops what may only go directly while it cannot.
+    fn drop_unrelayed(&mut self) -> u64 {
+        if self.direct_only && self.data_path() == MAIN { self.out.drop_unreliable() } else { 0 }
     }
 
     /// Queues the next message of a scope in the ordinary way.
@@ -350,6 +360,16 @@ impl Transport {
     pub(crate) fn max_unreliable_len(&self) -> usize {
         let payload = self.path(self.data_path()).map_or(0, |path| path.payload);
         payload.saturating_sub(channels::LOOSE_OVERHEAD).min(self.config.max_unreliable)
+    }
+
+    /// Whether the direct path carries no data though it is healthy: the other way is faster.
+    pub(crate) fn avoid_direct(&mut self, avoid: bool) {
+        self.avoid_direct = avoid;
+    }
+
+    /// Whether unreliable messages are dropped while the main path carries data.
+    pub(crate) fn set_direct_only(&mut self, only: bool) {
+        self.direct_only = only;
     }
 
     /// Adds what messages take on this link.
@@ -645,6 +665,11 @@ impl Transport {
         self.path(path).map_or(rtt::MAX_PTO_BACKOFF, |path| path.rtt.pto(self.config.ack_delay))
     }
 
+    /// When the path was last opened.
+    pub(crate) fn opened(&self, path: PathId) -> Instant {
+        self.path(path).map_or(Instant::ZERO, |path| path.opened)
+    }
+
     /// When a packet sent on the path was last acknowledged.
     pub(crate) fn last_acked(&self, path: PathId) -> Option<Instant> {
         self.path(path)?.last_acked
@@ -684,6 +709,7 @@ impl Transport {
             receiving: incoming.overflowed,
             expired: out.expired,
             superseded: out.superseded,
+            unrelayed: out.unrelayed,
             late: incoming.late,
         }
     }
@@ -713,6 +739,7 @@ impl Transport {
 
     /// Takes from every queue's head what became settled, so that what stands there is really to be sent.
     fn settle(&mut self) {
+        self.drop_unrelayed();
         self.out.settle(self.clock);
         let Self { paths, out, .. } = self;
         for path in paths {

@@ -149,7 +149,11 @@ impl Transport {
 
     /// The path that carries data: the direct one while it is healthy.
     pub(super) fn data_path(&self) -> PathId {
-        if self.path(DIRECT).is_some_and(|path| path.health == Health::Open) { DIRECT } else { MAIN }
+        if self.direct_is_open() && !self.avoid_direct { DIRECT } else { MAIN }
+    }
+
+    fn direct_is_open(&self) -> bool {
+        self.path(DIRECT).is_some_and(|path| path.health == Health::Open)
     }
 
     fn has_data(&self, now: Instant, id: PathId) -> bool {
@@ -161,7 +165,7 @@ impl Transport {
 
     /// The path that acknowledgements of packets of `of` go by.
     fn ack_path(&self, of: PathId) -> PathId {
-        if of == DIRECT { self.data_path() } else { MAIN }
+        if of == DIRECT && self.direct_is_open() { DIRECT } else { MAIN }
     }
 
     fn ack_due(&self, now: Instant, id: PathId) -> bool {

@@ -71,6 +71,10 @@ pub struct Overflow {
     pub expired: u64,
     /// Not sent, since a newer one of the same key took their place.
     pub superseded: u64,
+    /// Unreliable ones that would have been relayed, which the policy does not allow ([`Prefer::DirectOnly`]).
+    ///
+    /// [`Prefer::DirectOnly`]: crate::Prefer::DirectOnly
+    pub unrelayed: u64,
     /// Of sequenced channels: arrived after a later one, or gave way to one before the application took them.
     pub late: u64,
 }

@@ -14,6 +14,7 @@ use super::buf::{Malformed, NoRoom, Reader, Writer};
 use super::search::{Outcome, Plan};
 use crate::event::{LeaveReason, Path, RelayReason};
 use crate::ids::{GroupId, PeerId};
+use crate::policy::{PathPolicy, Prefer, PunchPolicy};
 use crate::time::Duration;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -66,8 +67,19 @@ pub(crate) enum ToClient<'a> {
         rtt_us: u32,
         /// What the application said of the peer when it let it in.
         user_data: &'a [u8],
+        /// Which ways traffic may go.
+        policy: PathPolicy,
         /// Where the peer may be probed.
         candidates: Candidates,
+    },
+    /// Which ways traffic with a peer may go from now on.
+    Policy {
+        /// With whom.
+        peer: PeerId,
+        /// As in its [`ToClient::PeerUp`].
+        epoch: u64,
+        /// Which.
+        policy: PathPolicy,
     },
     /// The last shared group is gone, and the link with it.
     PeerDown {
@@ -119,6 +131,11 @@ pub(crate) enum ToClient<'a> {
         relay: [u32; 2],
         /// Where the server can be reached.
         addrs: Candidates,
+    },
+    /// Mappings of this client's NAT die so long after they were made, whatever passes; the present one was made just now.
+    Lifetime {
+        /// The shortest that was seen; on the wire in milliseconds, up to 49 days.
+        lifetime: Duration,
     },
     /// What to do beyond plain punching; replaces what was said before of this pair.
     Search {
@@ -190,6 +207,15 @@ pub(crate) enum ToServer<'a> {
         /// What it came to.
         outcome: Outcome,
     },
+    /// Which ways traffic of this client may go, by its own wish; replaces what it said before.
+    Policy {
+        /// With this peer alone; with all peers if it is the server's own id.
+        peer: PeerId,
+        /// Which.
+        policy: PathPolicy,
+    },
+    /// This client sends by another socket from now on, on purpose.
+    Rotated,
     /// A packet came from a door of the server through which nothing had gone out.
     Heard {
         /// Which, as in [`ToClient::Doors`].
@@ -269,6 +295,8 @@ const PUNCH: u8 = 0x07;
 const DOORS: u8 = 0x08;
 const SEARCH: u8 = 0x09;
 const ABOUT: u8 = 0x0d;
+const POLICY: u8 = 0x0a;
+const LIFETIME: u8 = 0x0b;
 
 impl<'a> ToClient<'a> {
     /// Appends the message to `w`. On failure `w` is as before.
@@ -296,7 +324,7 @@ impl<'a> ToClient<'a> {
                 w.u8(REJECTED)?;
                 write_bytes(w, message, MAX_MESSAGE)
             }
-            Self::PeerUp { peer, key, psk, epoch, handle, suite, rtt_us, user_data, candidates } => {
+            Self::PeerUp { peer, key, psk, epoch, handle, suite, rtt_us, user_data, policy, candidates } => {
                 w.u8(PEER_UP)?;
                 w.u64(peer.raw())?;
                 w.bytes(key)?;
@@ -306,7 +334,18 @@ impl<'a> ToClient<'a> {
                 w.u8(*suite)?;
                 w.u32(*rtt_us)?;
                 write_bytes(w, user_data, MAX_USER_DATA)?;
+                write_policy(w, *policy)?;
                 write_candidates(w, candidates)
+            }
+            Self::Policy { peer, epoch, policy } => {
+                w.u8(POLICY)?;
+                w.u64(peer.raw())?;
+                w.varint(*epoch)?;
+                write_policy(w, *policy)
+            }
+            Self::Lifetime { lifetime } => {
+                w.u8(LIFETIME)?;
+                w.u32(u32::try_from(lifetime.as_millis()).unwrap_or(u32::MAX))
             }
             Self::PeerDown { peer, epoch } => {
                 w.u8(PEER_DOWN)?;
@@ -370,8 +409,11 @@ impl<'a> ToClient<'a> {
                 suite: r.u8()?,
                 rtt_us: r.u32()?,
                 user_data: read_bytes(r, MAX_USER_DATA)?,
+                policy: read_policy(r)?,
                 candidates: read_candidates(r)?,
             },
+            LIFETIME => Self::Lifetime { lifetime: Duration::from_millis(u64::from(r.u32()?)) },
+            POLICY => Self::Policy { peer: read_peer(r)?, epoch: r.varint()?, policy: read_policy(r)? },
             PEER_DOWN => Self::PeerDown { peer: read_peer(r)?, epoch: r.varint()? },
             MEMBER_JOINED => Self::MemberJoined {
                 group: read_group(r)?,
@@ -402,6 +444,8 @@ const REQUEST_PUNCH: u8 = 0x85;
 const REQUEST_SEARCH: u8 = 0x86;
 const SEARCHED: u8 = 0x87;
 const HEARD: u8 = 0x88;
+const WISH: u8 = 0x89;
+const ROTATED: u8 = 0x8a;
 
 impl<'a> ToServer<'a> {
     /// Appends the message to `w`. On failure `w` is as before.
@@ -456,6 +500,12 @@ impl<'a> ToServer<'a> {
                 w.u32(*number)?;
                 outcome.write(w)
             }
+            Self::Policy { peer, policy } => {
+                w.u8(WISH)?;
+                w.u64(peer.raw())?;
+                write_policy(w, *policy)
+            }
+            Self::Rotated => w.u8(ROTATED),
             Self::Heard { door } => {
                 w.u8(HEARD)?;
                 w.u8(*door)
@@ -474,6 +524,8 @@ impl<'a> ToServer<'a> {
             SEARCHED => {
                 Self::Searched { peer: read_peer(r)?, epoch: r.varint()?, number: r.u32()?, outcome: Outcome::read(r)? }
             }
+            WISH => Self::Policy { peer: read_peer(r)?, policy: read_policy(r)? },
+            ROTATED => Self::Rotated,
             HEARD => Self::Heard { door: r.u8()? },
             _ => return Err(Malformed::Value),
         })
@@ -552,6 +604,20 @@ fn read_candidates(r: &mut Reader<'_>) -> Result<Candidates, Malformed> {
     Ok(candidates)
 }
 
+/// One byte: when to punch in the lower half, which way is preferred in the upper.
+fn write_policy(w: &mut Writer<'_>, policy: PathPolicy) -> Result<(), NoRoom> {
+    w.u8(policy.punch as u8 | ((policy.prefer as u8) << 4))
+}
+
+fn read_policy(r: &mut Reader<'_>) -> Result<PathPolicy, Malformed> {
+    let byte = r.u8()?;
+    let punch = [PunchPolicy::Always, PunchPolicy::OnTraffic, PunchPolicy::Never];
+    let prefer = [Prefer::Direct, Prefer::Fastest, Prefer::DirectOnly, Prefer::RelayOnly];
+    let punch = punch.into_iter().find(|p| *p as u8 == byte & 0x0f).ok_or(Malformed::Value)?;
+    let prefer = prefer.into_iter().find(|p| *p as u8 == byte >> 4).ok_or(Malformed::Value)?;
+    Ok(PathPolicy { punch, prefer })
+}
+
 const PATH_DIRECT: u8 = 0;
 
 /// One byte, 0 for direct and else why not; a direct path's round-trip time follows, microseconds in 4 bytes.
@@ -576,6 +642,9 @@ pub(super) const fn relay_reason_code(because: RelayReason) -> u8 {
         RelayReason::Unpredictable => 7,
         RelayReason::BudgetSpent => 8,
         RelayReason::NoSockets => 9,
+        RelayReason::NoTraffic => 10,
+        RelayReason::RelayFaster => 11,
+        RelayReason::Crowded => 12,
     }
 }
 
@@ -597,6 +666,9 @@ pub(super) const fn relay_reason(code: u8) -> Result<RelayReason, Malformed> {
         7 => RelayReason::Unpredictable,
         8 => RelayReason::BudgetSpent,
         9 => RelayReason::NoSockets,
+        10 => RelayReason::NoTraffic,
+        11 => RelayReason::RelayFaster,
+        12 => RelayReason::Crowded,
         _ => return Err(Malformed::Value),
     })
 }

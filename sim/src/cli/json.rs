@@ -2,7 +2,7 @@
 //! raises [`VERSION`], a new field does not.
 
 use super::words;
-use posse_core::{Duration, Instant, Path};
+use posse_core::{Duration, Instant, Path, PeerReport, Searches};
 use posse_sim::scenario::accounts::{Pair, PathStory, Stream};
 use posse_sim::scenario::journal::{Entry, What};
 use posse_sim::scenario::run::Outcome;
@@ -169,12 +169,51 @@ pub(super) struct Says {
     #[serde(skip_serializing_if = "Option::is_none")]
     because: Option<&'static str>,
     switches: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tried: Option<Tried>,
+}
+
+/// What one end did for a direct path.
+#[derive(Serialize)]
+struct Tried {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_to_direct_ns: Option<u64>,
+    rounds: u32,
+    holes: u32,
+    challenges: u64,
+    responses: u64,
+    candidates: u32,
+    measured: u32,
+    predicted: u32,
+    scattered: u32,
+    swept: u32,
+}
+
+impl From<PeerReport> for Tried {
+    fn from(report: PeerReport) -> Self {
+        let PeerReport { time_to_direct, rounds, holes, searches, challenges, responses, candidates, .. } = report;
+        let Searches { measured, predicted, scattered, swept } = searches;
+        let time_to_direct_ns = time_to_direct.map(nanos);
+        Self {
+            time_to_direct_ns,
+            rounds,
+            holes,
+            challenges,
+            responses,
+            candidates,
+            measured,
+            predicted,
+            scattered,
+            swept,
+        }
+    }
 }
 
 impl From<&PathStory> for Says {
     fn from(story: &PathStory) -> Self {
         let (direct, _, because) = parts(story.last);
-        Self { direct, rtt_ns: story.rtt.map(nanos), because, switches: story.switches }
+        let tried = story.report.map(Tried::from);
+        Self { direct, rtt_ns: story.rtt.map(nanos), because, switches: story.switches, tried }
     }
 }
 

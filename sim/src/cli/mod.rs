@@ -1,6 +1,7 @@
 //! Arguments, and the commands behind them.
 
 mod failing;
+mod hold;
 mod internet;
 mod json;
 mod matrix;
@@ -8,6 +9,7 @@ mod progress;
 mod recording;
 mod swarm;
 mod text;
+mod times;
 mod traced;
 mod transport;
 mod validate;
@@ -72,6 +74,10 @@ enum Command {
     Matrix(matrix::Plan),
     /// Punch between clients drawn from a population of networks; exit 1 if plain punching is not as often successful as published
     Internet(internet::Plan),
+    /// Measure how soon pairs that plain punching opens are direct, beside the bound; exit 1 if the goals are missed
+    Times(times::Plan),
+    /// See whether holes stay open for a day behind NATs of every kind of timer; exit 1 if a message is lost or a pair is not direct
+    Hold(hold::Plan),
     /// Measure the simulated network against what it should be, figure by figure; exit 1 if one is out of its bound
     Validate {
         /// What is random follows from it
@@ -140,6 +146,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Run { file, seed, json, trace } => run_file(&file, seed, json, &trace, &mut out),
         Command::Matrix(plan) => matrix::run(&plan, &mut out),
         Command::Internet(plan) => internet::run(&plan, &mut out),
+        Command::Times(plan) => times::run(&plan, &mut out),
+        Command::Hold(plan) => hold::run(&plan, &mut out),
         Command::Validate { seed, json } => validate::run(seed, json, &mut out),
         Command::Transport(plan) => transport::run(&plan, &mut out),
         Command::Swarm(plan) => swarm::run(&plan, &mut out),

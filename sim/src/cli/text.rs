@@ -1,7 +1,7 @@
 //! A run for people: a timeline, what became of the messages, of the pairs, and of the expectations.
 
 use super::words::{at_ms, ms, ratio, sentence, table};
-use posse_core::{Duration, Path, Reliability};
+use posse_core::{Duration, Path, Reliability, Searches};
 use posse_sim::scenario::accounts::PathStory;
 use posse_sim::scenario::run::Outcome;
 use posse_sim::scenario::{Host, Scenario, Target, judge, written};
@@ -117,7 +117,29 @@ fn pairs(scenario: &Scenario, outcome: &Outcome, out: &mut impl Write) -> io::Re
     if firsts.len() > 1 {
         writeln!(out, "{}", table(2, &firsts))?;
     }
-    writeln!(out, "{}", table(1, &directs))
+    writeln!(out, "{}", table(1, &directs))?;
+    tried(scenario, outcome, out)
+}
+
+/// What each end did for a direct path.
+fn tried(scenario: &Scenario, outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
+    let heads = ["looking for a way", "", "ms", "rounds", "addresses", "probes", "answers", "holes", "searches"];
+    let mut rows = vec![heads.map(str::to_owned).to_vec()];
+    for pair in &outcome.pairs {
+        for (from, to, story) in [(pair.a, pair.b, &pair.from_a), (pair.b, pair.a, &pair.from_b)] {
+            let Some(report) = story.report else { continue };
+            let name = |client| scenario.host_name(Host::Client(client));
+            let mut row = vec![format!("{} →", name(from)), name(to).to_owned(), time(report.time_to_direct)];
+            row.extend([report.rounds, report.candidates].map(|n| n.to_string()));
+            row.extend([report.challenges, report.responses].map(|n| n.to_string()));
+            let Searches { measured, predicted, scattered, swept } = report.searches;
+            let all = [(measured, "measured"), (predicted, "predicted"), (scattered, "scattered"), (swept, "swept")];
+            let done = all.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
+            row.extend([report.holes.to_string(), done.collect::<Vec<_>>().join(", ")]);
+            rows.push(row);
+        }
+    }
+    if rows.len() > 1 { writeln!(out, "{}", table(2, &rows)) } else { Ok(()) }
 }
 
 fn at_the_end(a: &PathStory, b: &PathStory) -> String {

@@ -11,7 +11,8 @@ use super::latency::is_calm;
 use crate::scenario::expect::heals;
 use crate::scenario::journal::{Journal, What};
 use crate::scenario::{Action, ClientIndex, ClockJump, Host, Scenario};
-use crate::{Chance, Direction, Link};
+use crate::{Chance, Direction, Link, Nat};
+use posse_core::Duration;
 use posse_core::client::ClientCounters;
 use posse_core::client::Memory;
 use posse_core::server::ServerCounters;
@@ -60,7 +61,8 @@ pub(crate) fn violations(
         none(its, server.replayed + server.relay_replayed, repeated);
         named().for_each(|(name, counts)| none(name, counts.refused.replayed, repeated));
     }
-    if calm && scenario.steps.iter().all(|step| is_harmless(&step.action)) {
+    let remember = scenario.nats.iter().all(|spec| remembers(&spec.nat));
+    if calm && remember && scenario.steps.iter().all(|step| is_harmless(&step.action)) {
         named().for_each(|(name, counts)| none(name, counts.lost, "took packets for lost where none is"));
     }
     if heals(scenario) && scenario.steps.iter().all(|step| is_reliable(&step.action)) {
@@ -100,6 +102,13 @@ fn all_links(scenario: &Scenario) -> impl Iterator<Item = &Link> {
 /// Steps that keep no packet from whom it is for.
 fn is_harmless(action: &Action) -> bool {
     matches!(action, Action::CreateGroup { .. } | Action::Join { .. } | Action::Send(_))
+}
+
+/// Whether a NAT forgets nothing between two keepalives to the server, which come every 10 s, those to peers more often.
+fn remembers(nat: &Nat) -> bool {
+    let least = Duration::from_secs(12);
+    let lives = [Some(nat.lifetime), nat.unreplied, nat.filter_lifetime];
+    nat.absolute.is_none() && lives.into_iter().flatten().all(|lifetime| lifetime >= least)
 }
 
 /// Whether a script has a reason for the end of a client's session.

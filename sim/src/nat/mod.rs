@@ -86,6 +86,13 @@ pub struct Nat {
     pub block: u16,
     /// How long a mapping lives after the last packet that refreshed it.
     pub lifetime: Duration,
+    /// The same until something came back in through it, as Linux has 30 s before and 120 s after; `None`: as [`Self::lifetime`].
+    pub unreplied: Option<Duration>,
+    /// How long a remote endpoint may send to a mapping after the last packet to it, for NATs that keep a time for each; `None`: as
+    /// long as the mapping lives.
+    pub filter_lifetime: Option<Duration>,
+    /// A mapping dies so long after it was made, whatever passes: drawn from this range for each. Seen of mobile carriers.
+    pub absolute: Option<RangeInclusive<Duration>>,
     /// Whether packets from outside refresh a mapping too; those from inside always do.
     pub inbound_refresh: bool,
     /// Whether a packet from inside to the NAT's own outside address comes back in, with its outside source.
@@ -109,6 +116,9 @@ impl Nat {
             cross_traffic: None,
             block: table::BLOCK,
             lifetime: table::LIFETIME,
+            unreplied: None,
+            filter_lifetime: None,
+            absolute: None,
             inbound_refresh: false,
             hairpin: false,
             open_input: false,
@@ -169,6 +179,27 @@ impl Nat {
     #[must_use]
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime;
+        self
+    }
+
+    /// See [`Self::unreplied`].
+    #[must_use]
+    pub fn unreplied(mut self, lifetime: Duration) -> Self {
+        self.unreplied = Some(lifetime);
+        self
+    }
+
+    /// See [`Self::filter_lifetime`].
+    #[must_use]
+    pub fn filter_lifetime(mut self, lifetime: Duration) -> Self {
+        self.filter_lifetime = Some(lifetime);
+        self
+    }
+
+    /// See [`Self::absolute`].
+    #[must_use]
+    pub fn absolute(mut self, lifetimes: RangeInclusive<Duration>) -> Self {
+        self.absolute = Some(lifetimes);
         self
     }
 

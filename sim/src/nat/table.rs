@@ -6,7 +6,7 @@ use crate::dice::{Block, Label, below, stream};
 use crate::event::DropReason;
 use posse_core::{Duration, Instant};
 use rand_chacha::ChaCha8Rng;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Random ports tried for one mapping (one to a word of its block) before the range is searched from the last one on.
@@ -39,8 +39,23 @@ struct Entry {
     port: u16,
     /// Alive before this.
     until: Instant,
-    /// Those who may send to it, as much of them as the filter looks at. Kept for each mapping on its own.
-    admitted: BTreeSet<SocketAddrV4>,
+    /// And, whatever passes, before this.
+    dies: Instant,
+    /// Something came back in.
+    replied: bool,
+    /// Those who may send to it, as much of them as the filter looks at, and until when. Kept for each mapping on its own.
+    admitted: BTreeMap<SocketAddrV4, Instant>,
+}
+
+impl Entry {
+    fn is_alive(&self, now: Instant) -> bool {
+        now < self.until && now < self.dies
+    }
+
+    fn refresh(&mut self, now: Instant, config: &Nat) {
+        let unreplied = config.unreplied.filter(|_| !self.replied);
+        self.until = now + unreplied.unwrap_or(config.lifetime);
+    }
 }
 
 /// The way out of a packet.
@@ -92,17 +107,18 @@ impl NatBox {
     pub fn outbound(&mut self, now: Instant, from: SocketAddrV4, to: SocketAddrV4) -> Result<Outbound, DropReason> {
         let key = (from, mapping_part(self.config.mapping, to));
         self.expire(now, key);
-        let until = now + self.config.lifetime;
         let created = !self.mappings.contains_key(&key);
         if created {
             let port = self.allocate(now, key, to)?;
+            let dies = self.dies(now);
             self.ports.entry(port).or_default().push(key);
-            self.mappings.insert(key, Entry { port, until, admitted: BTreeSet::new() });
+            self.mappings.insert(key, Entry { port, until: now, dies, replied: false, admitted: BTreeMap::new() });
         }
         let entry = self.mappings.get_mut(&key).ok_or(DropReason::NoPort)?;
-        entry.until = until;
+        entry.refresh(now, &self.config);
         if self.config.filtering != Filtering::EndpointIndependent {
-            entry.admitted.insert(filter_part(self.config.filtering, to));
+            let until = self.config.filter_lifetime.map_or(Instant::FAR, |lifetime| now + lifetime);
+            entry.admitted.insert(filter_part(self.config.filtering, to), until);
         }
         Ok(Outbound { from: SocketAddrV4::new(self.outside, entry.port), created })
     }
@@ -113,10 +129,11 @@ impl NatBox {
         let open = self.config.filtering == Filtering::EndpointIndependent;
         let mut refusal = DropReason::NoMapping;
         for key in self.ports.get(&port).into_iter().flatten() {
-            let Some(entry) = self.mappings.get_mut(key).filter(|e| now < e.until) else { continue };
-            if open || entry.admitted.contains(&seen_as) {
-                if self.config.inbound_refresh {
-                    entry.until = now + self.config.lifetime;
+            let Some(entry) = self.mappings.get_mut(key).filter(|e| e.is_alive(now)) else { continue };
+            if open || entry.admitted.get(&seen_as).is_some_and(|until| now < *until) {
+                let first = !core::mem::replace(&mut entry.replied, true) && self.config.unreplied.is_some();
+                if self.config.inbound_refresh || first {
+                    entry.refresh(now, &self.config);
                 }
                 return Ok(key.0);
             }
@@ -143,6 +160,15 @@ impl NatBox {
         Ok((out, self.inbound(now, out.from, to.port())?))
     }
 
+    /// When a mapping that is made now dies at the latest.
+    fn dies(&mut self, now: Instant) -> Instant {
+        let Some(range) = &self.config.absolute else { return Instant::FAR };
+        let nanos = |d: &Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
+        let (least, most) = (nanos(range.start()), nanos(range.end()));
+        let micros = below(Block::draw(&mut self.dice).word(0), most.saturating_sub(least) / 1_000 + 1);
+        now + Duration::from_nanos(least.saturating_add(micros.saturating_mul(1_000)))
+    }
+
     /// The table is lost; the address stays.
     pub fn reboot(&mut self) {
         self.mappings.clear();
@@ -160,7 +186,7 @@ impl NatBox {
 
     /// Takes the mapping of `key` away if its time is over.
     fn expire(&mut self, now: Instant, key: Key) {
-        if let Some(entry) = self.mappings.get(&key).filter(|e| e.until <= now) {
+        if let Some(entry) = self.mappings.get(&key).filter(|e| !e.is_alive(now)) {
             let port = entry.port;
             self.mappings.remove(&key);
             if let Some(keys) = self.ports.get_mut(&port) {
@@ -306,6 +332,7 @@ pub(super) const BLOCK: u16 = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     const INSIDE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 4000);
     const OUTSIDE: Ipv4Addr = Ipv4Addr::new(5, 0, 0, 9);
@@ -375,6 +402,44 @@ mod tests {
         assert_eq!(nat.inbound(at(219), remote(1, 7), port), Ok(INSIDE));
         assert_eq!(nat.inbound(at(220), remote(1, 7), port), Err(DropReason::NoMapping));
         assert!(nat.outbound(at(220), INSIDE, remote(1, 7)).unwrap().created);
+    }
+
+    #[test]
+    fn a_mapping_that_nothing_came_back_through_lives_shorter() {
+        let open = Nat::new(Mapping::EndpointIndependent, Filtering::EndpointIndependent);
+        let mut nat = NatBox::new(1, 0, OUTSIDE, open.unreplied(Duration::from_secs(30)));
+        let port = nat.outbound(at(0), INSIDE, remote(1, 7)).unwrap().from.port();
+        assert_eq!(nat.inbound(at(30), remote(1, 7), port), Err(DropReason::NoMapping));
+        let port = nat.outbound(at(40), INSIDE, remote(1, 7)).unwrap().from.port();
+        assert_eq!(nat.inbound(at(60), remote(1, 7), port), Ok(INSIDE));
+        assert_eq!(nat.inbound(at(179), remote(1, 7), port), Ok(INSIDE));
+        assert_eq!(nat.inbound(at(180), remote(1, 7), port), Err(DropReason::NoMapping));
+    }
+
+    #[test]
+    fn a_mapping_with_an_absolute_lifetime_dies_within_its_range_whatever_passes_and_gets_another_port() {
+        let lifetimes = Duration::from_secs(48)..=Duration::from_secs(75);
+        let mut nat = NatBox::new(1, 0, OUTSIDE, Nat::home().absolute(lifetimes));
+        let (mut began, mut lives) = (0, Vec::new());
+        nat.outbound(at(0), INSIDE, remote(1, 7)).unwrap();
+        for second in 1..5_000 {
+            if nat.outbound(at(second), INSIDE, remote(1, 7)).unwrap().created {
+                lives.push(second - began);
+                began = second;
+            }
+        }
+        assert!(lives.len() > 60 && lives.iter().all(|life| (48..=76).contains(life)), "{lives:?}");
+        assert!(lives.iter().any(|life| *life < 55) && lives.iter().any(|life| *life > 68));
+    }
+
+    #[test]
+    fn a_filter_that_has_a_time_of_its_own_forgets_whom_nothing_was_sent_to() {
+        let mut nat = NatBox::new(1, 0, OUTSIDE, Nat::home().filter_lifetime(Duration::from_secs(20)));
+        let port = nat.outbound(at(0), INSIDE, remote(1, 7)).unwrap().from.port();
+        nat.outbound(at(15), INSIDE, remote(2, 7)).unwrap();
+        assert_eq!(nat.inbound(at(19), remote(1, 7), port), Ok(INSIDE));
+        assert_eq!(nat.inbound(at(20), remote(1, 7), port), Err(DropReason::Filtered));
+        assert_eq!(nat.inbound(at(34), remote(2, 7), port), Ok(INSIDE));
     }
 
     #[test]

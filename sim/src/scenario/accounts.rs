@@ -9,7 +9,7 @@
 
 use super::journal::{Entry, Journal, Received, What};
 use super::{ClientIndex, GroupIndex, Host, Scenario, Target};
-use posse_core::{Channel, Duration, Instant, Path, Reliability};
+use posse_core::{Channel, Duration, Instant, Path, PeerReport, Reliability};
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 /// Messages of one sender to one receiver in one scope.
@@ -53,6 +53,8 @@ pub struct Stream {
     pub directly: Option<Duration>,
     /// Longest time on the way.
     pub slowest: Option<Duration>,
+    /// The time that each took that was delivered, in the order of their numbers.
+    pub took: Vec<Duration>,
 }
 
 impl Stream {
@@ -104,6 +106,8 @@ pub struct PathStory {
     pub last: Option<Path>,
     /// Smoothed round-trip time of the direct path at the end of the run, if there was one.
     pub rtt: Option<Duration>,
+    /// What was done for a direct path until the end of the run, if the other was a peer then.
+    pub report: Option<PeerReport>,
 }
 
 /// What must never happen to any message, whatever a scenario expects, in words.
@@ -230,6 +234,7 @@ impl Book {
         let directly: Vec<_> = fate.delivered.values().filter(|r| r.direct).map(took).collect();
         let first = self.sent.first_key_value();
         let first = first.and_then(|(number, posted)| Some((posted.at, took(fate.delivered.get(number)?))));
+        let all = fate.delivered.values().map(|r| r.at.since(r.sent_at)).collect();
         let slowest = by_relay.iter().chain(&directly).max().copied();
         Stream {
             from,
@@ -251,6 +256,7 @@ impl Book {
             by_relay: median(by_relay),
             directly: median(directly),
             slowest,
+            took: all,
         }
     }
 }

@@ -7,11 +7,12 @@
 //! seconds are taken from it.
 
 use super::{
-    Action, ClientIndex, ClientSpec, Expect, Expectation, GroupIndex, Host, LinkOf, NatIndex, Network, Pairs, Scenario,
+    Action, ClientIndex, ClientSpec, Expect, Expectation, GroupIndex, Host, LinkOf, NatIndex, Network, Pairs, PolicyOf,
+    Scenario,
 };
 use crate::oracle::reachable;
 use crate::{Chance, Direction, Filtering, Link, Mapping};
-use posse_core::{Duration, EndReason};
+use posse_core::{Duration, EndReason, PathPolicy, PunchPolicy, RelayReason};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The bound on liveness: so long after the last fault all must be well. A pair that was cut as the faults ended may first
@@ -47,7 +48,14 @@ pub fn expectations_for(scenario: &Scenario) -> Vec<Expectation> {
                 pairs.extend(inside.range(a..).filter(|b| **b != a).map(|&b| (a, b)));
             }
         }
-        for (a, b) in pairs.into_iter().filter(|(a, b)| story.open(scenario, *a, *b)) {
+        for &(a, b) in pairs.iter().filter(|(a, b)| !policy(scenario, *a, *b).allows_direct()) {
+            let because = Some(RelayReason::Forbidden);
+            expectations.push(Expect::Relayed { pairs: Pairs::One(a, b), because });
+        }
+        // Where punching waits for traffic, nobody knows whether there will be some.
+        let always =
+            |a, b| policy(scenario, a, b).allows_direct() && policy(scenario, a, b).punch == PunchPolicy::Always;
+        for (a, b) in pairs.into_iter().filter(|(a, b)| always(*a, *b) && story.open(scenario, *a, *b)) {
             expectations.push(Expect::Direct { pairs: Pairs::One(a, b), by: None, within: None, rtt_at_most: None });
         }
         for group in (0..scenario.groups.len()).map(GroupIndex).filter(certain) {
@@ -59,6 +67,15 @@ pub fn expectations_for(scenario: &Scenario) -> Vec<Expectation> {
         }
     }
     expectations.into_iter().map(|expect| Expectation { line: 0, expect }).collect()
+}
+
+/// What server and clients have to say of a pair. A script that changes it on the way is judged by nothing that depends on it.
+fn policy(scenario: &Scenario, a: ClientIndex, b: ClientIndex) -> PathPolicy {
+    let changes = scenario.steps.iter().any(|step| matches!(step.action, Action::SetPolicy { .. }));
+    let own = |client: ClientIndex| scenario.clients.get(client.0).map_or(PathPolicy::default(), |spec| spec.policy);
+    let limited = scenario.clients.iter().any(|client| client.direct_peers.is_some());
+    let all = scenario.policy.and(own(a)).and(own(b));
+    if changes || limited { PathPolicy { punch: PunchPolicy::OnTraffic, ..PathPolicy::default() } } else { all }
 }
 
 /// Whether a script heals in time, so that all must be well in the end.
@@ -163,6 +180,8 @@ impl Story {
                 self.members.retain(|_, members| !members.is_empty());
                 left
             }
+            Action::SetPolicy { of: PolicyOf::Group(group), .. } => self.members.contains_key(group),
+            Action::SetPolicy { of: PolicyOf::Pair(..), .. } => true,
             Action::DestroyGroup { group } => self.members.remove(group).is_some(),
             Action::Disconnect { client } | Action::Logout { client } => {
                 self.leaves(at, *client);

@@ -48,6 +48,9 @@ pub fn reason(because: RelayReason) -> &'static str {
         RelayReason::NoSockets => "no-sockets",
         RelayReason::HoleClosed => "hole-closed",
         RelayReason::Forbidden => "forbidden",
+        RelayReason::NoTraffic => "no-traffic",
+        RelayReason::RelayFaster => "relay-faster",
+        RelayReason::Crowded => "crowded",
         _ => "other",
     }
 }

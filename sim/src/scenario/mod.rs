@@ -11,11 +11,13 @@ pub mod failure;
 pub mod journal;
 pub mod judge;
 mod parse;
+mod policies;
 pub mod random;
 mod read;
 pub mod run;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod units;
 pub mod words;
 mod write;
@@ -26,7 +28,7 @@ pub use units::written;
 pub use write::Unwritable;
 
 use crate::{Link, Mishap, Nat, Way};
-use posse_core::{Channel, Duration, EndReason, RelayReason, SendOptions};
+use posse_core::{Channel, Duration, EndReason, PathPolicy, RelayReason, SendOptions};
 
 /// Index of a NAT in [`Scenario::nats`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -61,6 +63,8 @@ pub struct Scenario {
     pub probes: u16,
     /// Whether the server has so many logins that each new client has to bring a cookie.
     pub cookies: bool,
+    /// Which ways traffic may go in every group that has no policy of its own.
+    pub policy: PathPolicy,
     /// Clients.
     pub clients: Vec<ClientSpec>,
     /// Names of the groups that steps create.
@@ -150,6 +154,10 @@ pub struct ClientSpec {
     pub link: Link,
     /// When it starts and logs in.
     pub start: Duration,
+    /// Which ways its traffic with peers may go, by its own wish.
+    pub policy: PathPolicy,
+    /// Peers with which it has direct paths at the most; `None`: as Posse has it.
+    pub direct_peers: Option<u16>,
 }
 
 /// Something that happens, once or repeatedly.
@@ -207,6 +215,13 @@ pub enum Action {
     Logout {
         /// Which.
         client: ClientIndex,
+    },
+    /// The server allows other ways than before, as soon as there is that group or pair.
+    SetPolicy {
+        /// Whose.
+        of: PolicyOf,
+        /// Which ways.
+        policy: PathPolicy,
     },
     /// Numbered messages, from the moment when the sender sees its receiver.
     Send(Sending),
@@ -271,6 +286,15 @@ pub enum Action {
         /// Its link to there.
         link: Link,
     },
+}
+
+/// Who has a policy of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PolicyOf {
+    /// Every two members of a group.
+    Group(GroupIndex),
+    /// Two clients.
+    Pair(ClientIndex, ClientIndex),
 }
 
 /// Directions of a link.

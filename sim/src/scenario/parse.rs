@@ -1,12 +1,13 @@
 //! A scenario file, field by field. The format is described in `docs/scenarios.md`.
 
 use super::read::{BadScenario, Fields, Named, Source, Value, suggest};
+use super::timers;
 use super::{
     Action, ClientIndex, ClientSpec, ClockJump, Expect, Expectation, GroupIndex, Host, LinkOf, NatIndex, NatSpec,
-    Network, PacketFate, Pairs, Scenario, Sending, ServerDoors, Step, Target, Tried, Ways,
+    Network, PacketFate, Pairs, PolicyOf, Scenario, Sending, ServerDoors, Step, Target, Tried, Ways, policies,
 };
 use crate::{Allocation, Bursts, Chance, Direction, Filtering, Link, Mapping, Mishap, Nat, Way};
-use posse_core::{Channel, Class, Duration, EndReason, RelayReason, Reliability, SendOptions};
+use posse_core::{Channel, Class, Duration, EndReason, PathPolicy, RelayReason, Reliability, SendOptions};
 use toml::de::DeTable;
 
 /// What the server is called in a file.
@@ -73,6 +74,7 @@ impl Scenario {
             techniques: server.techniques,
             probes: server.probes,
             cookies: server.cookies,
+            policy: server.policy,
             clients,
             groups: names.groups.iter().map(|name| (*name).to_owned()).collect(),
             steps,
@@ -89,12 +91,14 @@ struct ServerSpec {
     techniques: Tried,
     probes: u16,
     cookies: bool,
+    policy: PathPolicy,
 }
 
 impl Default for ServerSpec {
     fn default() -> Self {
         let (doors, techniques) = (ServerDoors::default(), Tried::default());
-        Self { link: Link::default(), doors, techniques, probes: Scenario::PROBES, cookies: false }
+        let (link, policy) = (Link::default(), PathPolicy::default());
+        Self { link, doors, techniques, probes: Scenario::PROBES, cookies: false, policy }
     }
 }
 
@@ -164,6 +168,9 @@ impl<'a> Names<'a> {
                 "cross-traffic",
                 "block",
                 "lifetime",
+                "unreplied",
+                "filter-lifetime",
+                "absolute",
                 "inbound-refresh",
                 "hairpin",
                 "open-input",
@@ -184,6 +191,7 @@ impl<'a> Names<'a> {
             set(&mut nat.cross_traffic, f.get("cross-traffic"), |v| v.positive_duration().map(Some))?;
             set(&mut nat.block, f.get("block"), |v| v.integer(1..=u16::MAX.into()).map(|n| n as u16))?;
             set(&mut nat.lifetime, f.get("lifetime"), |v| v.positive_duration())?;
+            timers::read(&mut nat, &f)?;
             set(&mut nat.inbound_refresh, f.get("inbound-refresh"), |v| v.boolean())?;
             set(&mut nat.hairpin, f.get("hairpin"), |v| v.boolean())?;
             set(&mut nat.open_input, f.get("open-input"), |v| v.boolean())?;
@@ -193,8 +201,9 @@ impl<'a> Names<'a> {
     }
 
     fn server(&self, value: &Value<'a>) -> Parsed<ServerSpec> {
-        let f = value.table(&["link", "doors", "techniques", "probes", "cookies"])?;
-        let mut server = ServerSpec { link: self.access(&f)?, ..ServerSpec::default() };
+        let f = value.table(&["link", "doors", "techniques", "probes", "cookies", "punch", "prefer"])?;
+        let (link, policy) = (self.access(&f)?, policies::read(&f)?);
+        let mut server = ServerSpec { link, policy, ..ServerSpec::default() };
         set(&mut server.doors, f.get("doors"), |v| v.word(&DOORS))?;
         set(&mut server.techniques, f.get("techniques"), |v| v.word(&TECHNIQUES))?;
         set(&mut server.probes, f.get("probes"), |v| v.integer(0..=u16::MAX.into()).map(|n| n as u16))?;
@@ -204,12 +213,15 @@ impl<'a> Names<'a> {
 
     fn clients(&self, root: &Fields<'a>) -> Parsed<Vec<ClientSpec>> {
         let read = |Named { name, value, .. }: Named<'a>| {
-            let f = value.table(&["behind", "link", "start"])?;
+            let f = value.table(&["behind", "link", "start", "punch", "prefer", "direct-peers"])?;
+            let places = |v: Value<'_>| v.integer(0..=u16::MAX.into()).map(|n| n as u16);
             Ok(ClientSpec {
                 name: name.to_owned(),
                 on: self.place(&f)?,
                 link: self.access(&f)?,
                 start: f.get("start").map_or(Ok(Duration::ZERO), |v| v.duration())?,
+                policy: policies::read(&f)?,
+                direct_peers: f.get("direct-peers").map(places).transpose()?,
             })
         };
         root.named("client")?.into_iter().map(read).collect()
@@ -319,6 +331,15 @@ impl<'a> Names<'a> {
             Doing::DestroyGroup => Action::DestroyGroup { group: group()? },
             Doing::Disconnect => Action::Disconnect { client: client()? },
             Doing::Logout => Action::Logout { client: client()? },
+            Doing::SetPolicy => {
+                let of = match (f.get("group"), f.get("pair")) {
+                    (Some(group), None) => PolicyOf::Group(self.group(&group)?),
+                    (None, Some(pair)) => self.pair(&pair).map(|(a, b)| PolicyOf::Pair(a, b))?,
+                    (Some(_), Some(v)) => return Err(v.error("expected either `group` or `pair`")),
+                    (None, None) => PolicyOf::Group(group()?),
+                };
+                Action::SetPolicy { of, policy: policies::read(f)? }
+            }
             Doing::Send => Action::Send(self.sending(f)?),
             Doing::Cut => {
                 let way = f.get("way").map_or(Ok(Ways::Both), |v| v.word(&CUT_WAYS))?;
@@ -594,7 +615,7 @@ pub(super) const DOORS: [(&str, ServerDoors); 3] =
     [("none", ServerDoors::None), ("port", ServerDoors::Port), ("address", ServerDoors::Address)];
 pub(super) const TECHNIQUES: [(&str, Tried); 4] =
     [("plain", Tried::Plain), ("predict", Tried::Predict), ("birthday", Tried::Birthday), ("all", Tried::All)];
-pub(super) const REASONS: [(&str, RelayReason); 9] = [
+pub(super) const REASONS: [(&str, RelayReason); 12] = [
     ("probing", RelayReason::Probing),
     ("no-answer", RelayReason::NoAnswer),
     ("only-outbound", RelayReason::OnlyOutbound),
@@ -604,6 +625,9 @@ pub(super) const REASONS: [(&str, RelayReason); 9] = [
     ("no-sockets", RelayReason::NoSockets),
     ("hole-closed", RelayReason::HoleClosed),
     ("forbidden", RelayReason::Forbidden),
+    ("no-traffic", RelayReason::NoTraffic),
+    ("relay-faster", RelayReason::RelayFaster),
+    ("crowded", RelayReason::Crowded),
 ];
 
 pub(super) const KINDS: [(&str, Reliability); 4] = [
@@ -635,6 +659,7 @@ enum Doing {
     DestroyGroup,
     Disconnect,
     Logout,
+    SetPolicy,
     Send,
     Cut,
     CutDirect,
@@ -646,13 +671,14 @@ enum Doing {
     Move,
 }
 
-const DOINGS: [(&str, Doing); 15] = [
+const DOINGS: [(&str, Doing); 16] = [
     ("create-group", Doing::CreateGroup),
     ("join", Doing::Join),
     ("leave", Doing::Leave),
     ("destroy-group", Doing::DestroyGroup),
     ("disconnect", Doing::Disconnect),
     ("logout", Doing::Logout),
+    ("set-policy", Doing::SetPolicy),
     ("send", Doing::Send),
     ("cut", Doing::Cut),
     ("cut-direct", Doing::CutDirect),
@@ -673,6 +699,7 @@ impl Doing {
             Self::Leave => &["group", "client"],
             Self::DestroyGroup => &["group"],
             Self::Disconnect | Self::Logout => &["client"],
+            Self::SetPolicy => &["group", "pair", "punch", "prefer"],
             Self::Send => &["from", "to", "kind", "channel", "size", "class", "deadline", "replaces"],
             Self::Cut => &["link", "way", "lasts"],
             Self::CutDirect => &["pair", "one-way", "lasts"],

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::dice::{self, Label};
 use crate::{Allocation, Bursts, Chance, Filtering, Link, Mapping, Nat};
-use posse_core::{Channel, Class, Duration, Reliability, SendOptions};
+use posse_core::{Channel, Class, Duration, PathPolicy, Prefer, PunchPolicy, Reliability, SendOptions};
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng as _;
 use std::collections::BTreeSet;
@@ -49,6 +49,7 @@ impl Scenario {
             techniques: Tried::All,
             probes: Self::PROBES,
             cookies: false,
+            policy: PathPolicy::default(),
             clients: Vec::new(),
             groups: Vec::new(),
             steps: Vec::new(),
@@ -64,6 +65,7 @@ impl Scenario {
         draw.new_server(&weights, gone, &mut scenario);
         searches(seed, &mut scenario);
         scenario.cookies = Draw(dice::stream(seed, Label::Swarm, 2)).one_in(3);
+        policies(seed, &mut scenario);
         scenario.duration = time_needed(&scenario).unwrap_or_default();
         scenario.expectations = expectations_for(&scenario);
         scenario
@@ -83,6 +85,30 @@ fn searches(seed: u64, scenario: &mut Scenario) {
             nat.allocation = draw.pick(&Allocation::ALL);
             nat.stride = draw.pick(&[1, 1, 2, -1, 5]);
             nat.cross_traffic = draw.one_in(2).then(|| Duration::from_millis(draw.from(100, 5000)));
+        }
+    }
+}
+
+/// In a third of the runs somebody has a policy, and in half of the runs some NATs' mappings live otherwise than 120 s. Drawn apart,
+/// too. Nothing that drops messages on purpose, and nothing that closes holes for good.
+fn policies(seed: u64, scenario: &mut Scenario) {
+    let mut draw = Draw(dice::stream(seed, Label::Swarm, 3));
+    let prefer = [Prefer::Direct, Prefer::Direct, Prefer::Fastest, Prefer::RelayOnly];
+    let punch = [PunchPolicy::Always, PunchPolicy::OnTraffic, PunchPolicy::Never];
+    match draw.below(6) {
+        0 => scenario.policy = PathPolicy::new(draw.pick(&punch), draw.pick(&prefer)),
+        1 => {
+            for client in &mut scenario.clients {
+                client.policy = PathPolicy::new(draw.pick(&punch), draw.pick(&prefer));
+            }
+        }
+        _ => {}
+    }
+    if draw.one_in(2) {
+        for nat in scenario.nats.iter_mut().map(|spec| &mut spec.nat) {
+            nat.lifetime = Duration::from_secs(draw.pick(&[15, 30, 65, 120]));
+            nat.unreplied = draw.one_in(3).then(|| Duration::from_secs(draw.pick(&[15, 30])));
+            nat.filter_lifetime = draw.one_in(3).then(|| Duration::from_secs(draw.pick(&[15, 60])));
         }
     }
 }
@@ -235,7 +261,14 @@ impl Draw {
             };
             let link = if on == Network::Internet || self.one_in(4) { self.link(weights) } else { Link::millis(1) };
             let start = Duration::from_millis(self.below(500));
-            scenario.clients.push(ClientSpec { name: format!("client{index}"), on, link, start });
+            scenario.clients.push(ClientSpec {
+                name: format!("client{index}"),
+                on,
+                link,
+                start,
+                policy: PathPolicy::default(),
+                direct_peers: None,
+            });
         }
     }
 

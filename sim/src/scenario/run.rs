@@ -5,8 +5,8 @@ use super::app::{Ahead, ClientPart, Desk, Names, Ongoing, Order, ServerPart, Sim
 use super::journal::{Entry, Journal, What};
 use super::judge::{self, Verdict};
 use super::{
-    Action, ClientIndex, ClockJump, Host, LinkOf, NatIndex, Network, PacketFate, Scenario, ServerDoors, Tried, Ways,
-    written,
+    Action, ClientIndex, ClockJump, Host, LinkOf, NatIndex, Network, PacketFate, PolicyOf, Scenario, ServerDoors,
+    Tried, Ways, written,
 };
 use crate::model::{channels, exact, latency, membership};
 use crate::{Counters, Link, MAIN_PORT, Mishap, Net, Node, Observer, Place, Stuck, Way, World};
@@ -170,9 +170,11 @@ impl Run {
             let its = part(ClientPart { me, start, desk, logouts: logouts(scenario, me) });
             client_parts.push(Rc::clone(&its));
             let (names, token) = (names.clone(), spec.name.clone().into_bytes());
+            let (policy, places) = (spec.policy, spec.direct_peers);
             let node = world.host(network(&nets, spec.on, &world), spec.link, move |_, _, seed| {
                 let config = ClientConfig::new(address, secure::public_key(&SERVER_KEY), APP, seed);
-                let config = ClientConfig { suites: secure::suites(true), token: token.clone(), ..config };
+                let mut config = ClientConfig { suites: secure::suites(true), token: token.clone(), policy, ..config };
+                config.limits.direct_peers = places.map_or(config.limits.direct_peers, usize::from);
                 SimClient::new(names.clone(), config, its.take().expect("whoever starts it has put one there"))
             });
             world.set_name(node, &spec.name);
@@ -273,6 +275,8 @@ impl Run {
         for pair in &mut pairs {
             let rtt = |of: ClientIndex, to| clients.get(of.0).and_then(|node| world.machine(*node).direct_rtt(to));
             (pair.from_a.rtt, pair.from_b.rtt) = (rtt(pair.a, pair.b), rtt(pair.b, pair.a));
+            let report = |of: ClientIndex, to| clients.get(of.0).and_then(|node| world.machine(*node).report(to));
+            (pair.from_a.report, pair.from_b.report) = (report(pair.a, pair.b), report(pair.b, pair.a));
         }
         let groups = || (0..scenario.groups.len()).map(super::GroupIndex);
         let seen = |node: &Node<SimClient>| groups().map(|group| world.machine(*node).others(group)).collect();
@@ -467,6 +471,7 @@ fn server_orders(scenario: &Scenario) -> Vec<Order> {
         | Action::Join { .. }
         | Action::Leave { .. }
         | Action::DestroyGroup { .. }
+        | Action::SetPolicy { .. }
         | Action::Disconnect { .. }) = step.action
         else {
             continue;
@@ -533,6 +538,7 @@ fn server_host(
     Server::new(Instant::ZERO, ServerConfig::new(SERVER_KEY, APP, [0; 32]))?;
     let (doors, techniques, probes) = (scenario.doors, scenario.techniques, scenario.probes);
     let cookies = scenario.cookies;
+    let policy = scenario.policy;
     let make = move |now: Instant, addr: SocketAddr, second: Option<Ipv4Addr>, seed: [u8; 32]| {
         let mut config = ServerConfig { suites: secure::suites(true), ..ServerConfig::new(SERVER_KEY, APP, seed) };
         config.techniques.prediction = matches!(techniques, Tried::Predict | Tried::All);
@@ -542,6 +548,7 @@ fn server_host(
             // Two clients that begin within five seconds are too many.
             config.admission.unproven = Rate { per_second: 1, burst: 1 };
         }
+        config.policy = policy;
         let other = |port| second.map(|ip| SocketAddr::new(ip.into(), port));
         config.doors = Doors {
             second_port: (doors != ServerDoors::None).then(|| SocketAddr::new(addr.ip(), DOOR_PORT)),
@@ -593,6 +600,12 @@ fn undone(
         Action::Leave { group: g, client: c } => format!("{} never left {}: it was no member", client(c), group(g)),
         Action::DestroyGroup { group: g } => format!("{} was never destroyed: it did not exist", group(g)),
         Action::Disconnect { client: c } => format!("{} was never disconnected: it was not online", client(c)),
+        Action::SetPolicy { of: PolicyOf::Group(g), .. } => {
+            format!("{} never had its policy: it did not exist", group(g))
+        }
+        Action::SetPolicy { of: PolicyOf::Pair(a, b), .. } => {
+            format!("{} and {} never had their policy: they shared no group", client(a), client(b))
+        }
         other => format!("{other:?}"),
     };
     let mut undone: Vec<_> = server.undone().map(words).collect();

@@ -7,12 +7,13 @@ use super::parse::{
     ALLOCATION, ANY, CLASSES, CUT_WAYS, DEFAULT_REORDER_BY, DOORS, ENDS, FILTERING, INTERNET, KINDS, MAPPING, REASONS,
     SERVER, TECHNIQUES, WAYS,
 };
+use super::policies::{PREFER, PUNCH};
 use super::{
     Action, BadScenario, ClientIndex, ClockJump, Expect, GroupIndex, Host, LinkOf, NatIndex, Network, PacketFate,
-    Pairs, Scenario, ServerDoors, Step, Tried, Ways,
+    Pairs, PolicyOf, Scenario, ServerDoors, Step, Tried, Ways,
 };
 use crate::{Bursts, Chance, Direction, Link, Mishap, Nat};
-use posse_core::{Class, Duration, Reliability};
+use posse_core::{Class, Duration, PathPolicy, Prefer, PunchPolicy, Reliability};
 use std::fmt::{Display, Write as _};
 use thiserror::Error;
 
@@ -76,12 +77,13 @@ impl Writer<'_> {
             self.link(&nat.link);
         }
         let usual = (Link::default(), ServerDoors::default(), Tried::default(), Scenario::PROBES, false);
-        if (s.server, s.doors, s.techniques, s.probes, s.cookies) != usual {
+        if (s.server, s.doors, s.techniques, s.probes, s.cookies) != usual || s.policy != PathPolicy::default() {
             self.head("[server]");
             self.unless(s.doors == ServerDoors::default(), "doors", word(&DOORS, s.doors));
             self.unless(s.techniques == Tried::default(), "techniques", word(&TECHNIQUES, s.techniques));
             self.unless(s.probes == Scenario::PROBES, "probes", s.probes);
             self.unless(!s.cookies, "cookies", s.cookies);
+            self.policy(s.policy);
             self.link(&s.server);
         }
         for client in &s.clients {
@@ -89,6 +91,10 @@ impl Writer<'_> {
             self.behind(client.on);
             self.link(&client.link);
             self.unless(client.start.is_zero(), "start", time(client.start));
+            self.policy(client.policy);
+            if let Some(places) = client.direct_peers {
+                self.field("direct-peers", places);
+            }
         }
         for step in &s.steps {
             self.head("[[step]]");
@@ -144,9 +150,19 @@ impl Writer<'_> {
         }
         self.unless(nat.block == usual.block, "block", nat.block);
         self.unless(nat.lifetime == usual.lifetime, "lifetime", time(nat.lifetime));
+        self.optional("unreplied", nat.unreplied);
+        self.optional("filter-lifetime", nat.filter_lifetime);
+        if let Some(range) = &nat.absolute {
+            self.field("absolute", format!("[{}, {}]", time(*range.start()), time(*range.end())));
+        }
         self.unless(nat.inbound_refresh == usual.inbound_refresh, "inbound-refresh", nat.inbound_refresh);
         self.unless(nat.hairpin == usual.hairpin, "hairpin", nat.hairpin);
         self.unless(nat.open_input == usual.open_input, "open-input", nat.open_input);
+    }
+
+    fn policy(&mut self, policy: PathPolicy) {
+        self.unless(policy.punch == PunchPolicy::default(), "punch", word(&PUNCH, policy.punch));
+        self.unless(policy.prefer == Prefer::default(), "prefer", word(&PREFER, policy.prefer));
     }
 
     fn link(&mut self, link: &Link) {
@@ -194,6 +210,14 @@ impl Writer<'_> {
             Action::Logout { client } => {
                 self.doing(step, "logout");
                 self.field("client", self.client(*client));
+            }
+            Action::SetPolicy { of, policy } => {
+                self.doing(step, "set-policy");
+                match *of {
+                    PolicyOf::Group(group) => self.group(group),
+                    PolicyOf::Pair(a, b) => self.field("pair", self.clients(&[a, b])),
+                }
+                self.policy(*policy);
             }
             Action::Send(sending) => {
                 let (kind, number, options) = (sending.channel.reliability(), sending.channel.index(), sending.options);
@@ -278,6 +302,7 @@ impl Writer<'_> {
             | Action::DestroyGroup { .. }
             | Action::Disconnect { .. }
             | Action::Logout { .. }
+            | Action::SetPolicy { .. }
             | Action::Send(_) => {}
         }
     }

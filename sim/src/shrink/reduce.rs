@@ -4,7 +4,7 @@ use super::explicit::links;
 use crate::scenario::expect::{expectations_for, impossible};
 use crate::scenario::{
     Action, ClientIndex, DEFAULT_REORDER_BY, Expect, Expectation, GroupIndex, Host, LinkOf, NatIndex, Network,
-    PacketFate, Pairs, Scenario, Sending, Step, Target,
+    PacketFate, Pairs, PolicyOf, Scenario, Sending, Step, Target,
 };
 use crate::{Chance, Link};
 use posse_core::Duration;
@@ -181,6 +181,13 @@ impl Map<'_> {
                 Action::Leave { group: self.group(group)?, client: self.client(client)? }
             }
             Action::DestroyGroup { group } => Action::DestroyGroup { group: self.group(group)? },
+            Action::SetPolicy { of: PolicyOf::Group(group), policy } => {
+                Action::SetPolicy { of: PolicyOf::Group(self.group(group)?), policy }
+            }
+            Action::SetPolicy { of: PolicyOf::Pair(a, b), policy } => {
+                let (a, b) = self.pair((a, b))?;
+                Action::SetPolicy { of: PolicyOf::Pair(a, b), policy }
+            }
             Action::Disconnect { client } => Action::Disconnect { client: self.client(client)? },
             Action::Logout { client } => Action::Logout { client: self.client(client)? },
             Action::Send(ref sending) => {

@@ -1,6 +1,6 @@
 //! What went to and came from each peer: what the summary at the end says.
 
-use posse::{Path, PeerId, PeerView};
+use posse::{Path, PeerId, PeerReport, PeerView};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -57,6 +57,7 @@ pub(super) struct Account {
     pub(super) direct_at: Option<Duration>,
     pub(super) path: Option<Path>,
     pub(super) rtt: Option<Duration>,
+    pub(super) report: Option<PeerReport>,
     pub(super) sent: u64,
     pub(super) got: Sequence,
     /// What its last word said.
@@ -88,7 +89,8 @@ impl Account {
         }
     }
 
-    fn look(&mut self, view: &PeerView) {
+    fn look(&mut self, view: &PeerView, report: Option<PeerReport>) {
+        self.report = report.or(self.report);
         self.path = Some(view.path);
         let measured = if let Path::Direct { .. } = view.path { view.direct_rtt } else { view.relay_rtt };
         self.rtt = measured.or(self.rtt);
@@ -111,6 +113,7 @@ impl Accounts {
                 direct_at: None,
                 path: None,
                 rtt: None,
+                report: None,
                 sent: 0,
                 got: Sequence::default(),
                 announced: None,
@@ -125,10 +128,14 @@ impl Accounts {
     }
 
     /// Takes down how traffic with those that are there goes now.
-    pub(super) fn look(&mut self, peers: impl Iterator<Item = PeerView>) {
+    pub(super) fn look(
+        &mut self,
+        peers: impl Iterator<Item = PeerView>,
+        report: impl Fn(PeerId) -> Option<PeerReport>,
+    ) {
         for view in peers {
             if let Some(account) = self.0.get_mut(&view.id) {
-                account.look(&view);
+                account.look(&view, report(view.id));
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::ticket;
 use account::Accounts;
 use payload::Payload;
 use posse::rooms::{self, Refusal, Room, RoomEvent};
-use posse::{Channel, Client, ClientOptions, LoginFailure, Message, PeerId, SendError, TicketRefusal};
+use posse::{Channel, Client, ClientOptions, LoginFailure, Message, PeerId, Prefer, SendError, TicketRefusal};
 use report::{Report, Who};
 use std::io::{BufRead, Read};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -93,10 +93,21 @@ enum Policy {
     Auto,
     /// By the relay alone.
     RelayOnly,
-    /// Never by the relay.
+    /// Unreliable messages never by the relay: they are dropped while there is no direct way.
     DirectOnly,
     /// Whichever is faster.
     Fastest,
+}
+
+impl Policy {
+    fn prefer(self) -> Prefer {
+        match self {
+            Self::Auto => Prefer::Direct,
+            Self::RelayOnly => Prefer::RelayOnly,
+            Self::DirectOnly => Prefer::DirectOnly,
+            Self::Fastest => Prefer::Fastest,
+        }
+    }
 }
 
 /// A ticket. (clap takes a list in an option for several values.)
@@ -125,10 +136,6 @@ fn length(text: &str) -> Result<Duration, String> {
 const USAGE: u8 = 2;
 
 pub(crate) fn run(options: &Options) -> ExitCode {
-    if options.policy != Policy::Auto {
-        complain("join", "this version has no path policy but --policy auto");
-        return USAGE.into();
-    }
     let room = match Room::new(options.room.as_str(), options.name.as_str()) {
         Ok(room) => room,
         Err(why) => {
@@ -189,6 +196,7 @@ impl<'a> Session<'a> {
         config.record.clone_from(&options.record);
         config.ticket = options.ticket.as_ref().map_or_else(Vec::new, |ticket| ticket.0.clone());
         patience::set(&mut config.timers, options.patience);
+        config.policy.prefer = options.policy.prefer();
         Ok(Self {
             options,
             server,
@@ -222,7 +230,7 @@ impl<'a> Session<'a> {
             let wait = self.longest_wait();
             self.client.wait(wait);
         };
-        self.accounts.look(self.client.peers());
+        self.accounts.look(self.client.peers(), |peer| self.client.report(peer));
         self.report.summary(self.now(), &self.accounts);
         self.client.disconnect();
         let until = Instant::now() + GOODBYE;
@@ -249,7 +257,7 @@ impl<'a> Session<'a> {
         let now = self.now();
         if now >= self.look_due {
             self.look_due = now + LOOK;
-            self.accounts.look(self.client.peers());
+            self.accounts.look(self.client.peers(), |peer| self.client.report(peer));
         }
         if self.phase == Phase::Here {
             self.pace(now);

@@ -107,6 +107,12 @@ fn summary(peer: PeerId, account: &Account) -> Value {
         "time_to_direct_ms": since(account.joined_at, account.direct_at).map(ms),
         "rtt_ms": account.rtt.map(ms), "sent": account.sent, "received": account.got.received,
         "lost": account.lost(), "repeated": account.got.repeated, "reordered": account.got.reordered,
+        "tried": account.report.map(|report| json!({
+            "rounds": report.rounds, "addresses": report.candidates, "probes": report.challenges,
+            "answers": report.responses, "holes": report.holes, "measured": report.searches.measured,
+            "predicted": report.searches.predicted, "scattered": report.searches.scattered,
+            "swept": report.searches.swept,
+        })),
     })
 }
 

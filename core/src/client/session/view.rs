@@ -4,6 +4,8 @@ use super::{Session, path_of};
 use crate::client::PeerView;
 use crate::group::client::View;
 use crate::ids::{GroupId, PeerId};
+use crate::path::{Punch, Tally};
+use crate::report::{CandidateReport, PeerReport};
 use crate::time::Duration;
 use crate::transport::{DIRECT, MAIN, Memory, PathStats};
 
@@ -28,6 +30,7 @@ impl Session {
         self.by_id.values().filter_map(|slot| self.peer(*slot)).map(|p| PeerView {
             id: p.id,
             path: path_of(p),
+            policy: self.policy_with(p),
             relay_rtt: p.link.transport_ref().rtt(MAIN),
             direct_rtt: p.link.transport_ref().rtt(DIRECT),
             relay: p.link.transport_ref().path_stats(MAIN),
@@ -35,6 +38,29 @@ impl Session {
             dropped: p.link.transport_ref().overflow(),
             forward_secret: p.link.protection().sending_generation() > 0,
         })
+    }
+
+    pub(in crate::client) fn report(&self, peer: PeerId) -> Option<PeerReport> {
+        let peer = self.peer(*self.by_id.get(&peer)?)?;
+        let Tally { time_to_direct, rounds, holes, searches, challenges, responses, candidates, .. } =
+            peer.link.puncher_ref()?.tally();
+        Some(PeerReport {
+            peer: peer.id,
+            path: path_of(peer),
+            policy: self.policy_with(peer),
+            time_to_direct,
+            rounds,
+            holes,
+            searches,
+            challenges,
+            responses,
+            candidates,
+        })
+    }
+
+    pub(in crate::client) fn candidates(&self, peer: PeerId) -> impl Iterator<Item = CandidateReport> + '_ {
+        let peer = self.by_id.get(&peer).and_then(|slot| self.peer(*slot));
+        peer.and_then(|peer| peer.link.puncher_ref()).into_iter().flat_map(Punch::candidates)
     }
 
     pub(in crate::client) fn max_unreliable_len(&self, to: PeerId) -> Option<usize> {

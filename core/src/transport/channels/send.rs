@@ -124,6 +124,7 @@ pub(in crate::transport) struct Dropped {
     pub(in crate::transport) overflowed: u64,
     /// Their deadline was over.
     pub(in crate::transport) expired: u64,
+    pub(in crate::transport) unrelayed: u64,
     /// A newer one of the same key took their place.
     pub(in crate::transport) superseded: u64,
 }
@@ -348,6 +349,18 @@ impl Outgoing {
             None => (self.loose, self.loose_bytes) = (0, 0),
         }
         self.dropped.overflowed += 1;
+    }
+
+    /// Drops every unreliable message; says how many.
+    pub(in crate::transport) fn drop_unreliable(&mut self) -> u64 {
+        let before = self.dropped.unrelayed;
+        for at in 0..self.scopes.len() {
+            while self.scopes.get(at).is_some_and(|out| !out.loose.is_empty()) {
+                self.drop_loose(at, 0);
+                self.dropped.unrelayed += 1;
+            }
+        }
+        self.dropped.unrelayed - before
     }
 
     /// An unreliable message has been sent completely, or must not be.

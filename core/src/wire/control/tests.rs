@@ -35,7 +35,7 @@ fn parts() -> impl Strategy<Value = Parts> {
 
 fn to_client(p: &Parts) -> ToClient<'_> {
     let (peer, group, epoch) = (PeerId::from_raw(p.ids[0]), GroupId::from_raw(p.ids[1]), p.epoch);
-    match p.kind % 10 {
+    match p.kind % 12 {
         0 => ToClient::Welcome { me: peer, user_data: &p.short, message: &p.long },
         1 => ToClient::Rejected { message: &p.long },
         2 => ToClient::PeerUp {
@@ -47,6 +47,7 @@ fn to_client(p: &Parts) -> ToClient<'_> {
             suite: p.numbers.1,
             rtt_us: p.numbers.2,
             user_data: &p.short,
+            policy: policy(p.reason),
             candidates: p.candidates,
         },
         3 => ToClient::PeerDown { peer, epoch },
@@ -55,18 +56,24 @@ fn to_client(p: &Parts) -> ToClient<'_> {
         6 => ToClient::Punch { peer, epoch, candidates: p.candidates },
         7 => ToClient::Doors { doors: p.candidates },
         8 => ToClient::About { relay: [p.numbers.0, p.numbers.0 >> 1], addrs: p.candidates },
+        9 => ToClient::Policy { peer, epoch, policy: policy(p.reason) },
+        10 => ToClient::Lifetime { lifetime: Duration::from_millis(p.numbers.0.into()) },
         _ => ToClient::Search { peer, epoch, number: p.numbers.0, plan: p.plan },
     }
 }
 
+fn policy(n: u8) -> PathPolicy {
+    read_policy(&mut Reader::new(&[(n % 3) | ((n / 3 % 4) << 4)])).unwrap()
+}
+
 fn to_server(p: &Parts) -> ToServer<'_> {
     let (peer, group, epoch) = (PeerId::from_raw(p.ids[0]), GroupId::from_raw(p.ids[1]), p.epoch);
-    match p.kind % 8 {
+    match p.kind % 10 {
         0 => ToServer::Token { token: &p.short },
         1 => ToServer::HostCandidates { candidates: p.candidates },
         2 => ToServer::JoinProcessed { group, member: peer, epoch },
         3 => {
-            let bytes = [p.reason % 10, 1, 2, 3, 4];
+            let bytes = [p.reason % 13, 1, 2, 3, 4];
             ToServer::PathReport { peer, epoch, path: read_path(&mut Reader::new(&bytes)).unwrap() }
         }
         4 => ToServer::RequestPunch { peer, epoch },
@@ -75,6 +82,8 @@ fn to_server(p: &Parts) -> ToServer<'_> {
             let outcome = if p.reason < 128 { Outcome::Spent } else { Outcome::NoSockets };
             ToServer::Searched { peer, epoch, number: p.numbers.0, outcome }
         }
+        7 => ToServer::Policy { peer, policy: policy(p.reason) },
+        8 => ToServer::Rotated,
         _ => ToServer::Heard { door: p.reason },
     }
 }
@@ -182,6 +191,7 @@ fn the_longest_messages_fit_the_stated_length() {
         suite: 1,
         rtt_us: 1,
         user_data: &short,
+        policy: PathPolicy::RELAY_ONLY,
         candidates,
     };
     assert!(encoded(|w| up.encode(w)).len() <= MAX_LEN);

@@ -1,13 +1,14 @@
 //! All 81 pairs of NATs, punched by real clients and a real server in the simulated network, beside the oracle.
 
 mod lines;
+mod page;
 mod text;
 
 use super::Failure;
 use super::json;
 use super::progress::Progress;
 use clap::{Args, ValueEnum};
-use posse_core::{Duration, Instant, Path, RelayReason};
+use posse_core::{Duration, Instant, Path, PathPolicy, RelayReason};
 use posse_sim::oracle::{self, Behaviour, Budget, Directions, How};
 use posse_sim::scenario::judge;
 use posse_sim::scenario::run::Run;
@@ -20,6 +21,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 /// From a home to the internet.
@@ -59,6 +61,9 @@ pub(super) struct Plan {
     /// Only pairs in which the second is this kind, such as APD/APD
     #[arg(long)]
     second: Option<String>,
+    /// Also write a page for the browser: a map of all pairs, and how soon they are direct
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// One JSON object a line (docs/json.md)
     #[arg(long)]
     json: bool,
@@ -241,6 +246,11 @@ pub(super) fn run(plan: &Plan, out: &mut impl Write) -> Result<bool, Failure> {
     } else {
         text::write(plan, &columns, &cells, bound, out)?;
     }
+    if let Some(file) = &plan.html {
+        let mut text = Vec::new();
+        page::write(plan, columns.len(), &cells, bound, &mut text)?;
+        std::fs::write(file, text).map_err(|error| Failure::File(file.clone(), error))?;
+    }
     Ok(cells.iter().all(|cell| cell.agrees(plan.tried())))
 }
 
@@ -256,6 +266,8 @@ fn homes([a, b]: [Nat; 2], techniques: Tried, probes: u16) -> Scenario {
         on: Network::Behind(NatIndex(home)),
         link: Link::PERFECT,
         start: Duration::ZERO,
+        policy: PathPolicy::default(),
+        direct_peers: None,
     };
     let members = vec![ClientIndex(0), ClientIndex(1)];
     let create = Action::CreateGroup { group: GroupIndex(0), members, message: String::new() };
@@ -269,6 +281,7 @@ fn homes([a, b]: [Nat; 2], techniques: Tried, probes: u16) -> Scenario {
         techniques,
         probes,
         cookies: false,
+        policy: PathPolicy::default(),
         clients: vec![client("a", 0), client("b", 1)],
         groups: vec!["pair".to_owned()],
         steps: vec![Step { at: FORMED, every: Duration::ZERO, times: 1, action: create }],

@@ -96,7 +96,7 @@ fn at<T>(sorted: &[T], percent: usize) -> Option<&T> {
     sorted.get(sorted.len() * percent / 100).or(sorted.last())
 }
 
-fn tried(plan: &Plan) -> &'static str {
+pub(super) fn tried(plan: &Plan) -> &'static str {
     match plan.tried() {
         Tried::Plain => "Plain punching alone",
         Tried::Predict => "Plain punching, then prediction",
@@ -105,7 +105,7 @@ fn tried(plan: &Plan) -> &'static str {
     }
 }
 
-fn ports(plan: &Plan) -> String {
+pub(super) fn ports(plan: &Plan) -> String {
     match plan.ports {
         Ports::Random => "random ports".to_owned(),
         Ports::Preserving => "the inside port where it is free".to_owned(),

@@ -7,8 +7,8 @@ use crate::scenario::{ClientIndex, GroupIndex, Host, Target};
 use posse_core::client::Client;
 use posse_core::config::{ClientConfig, ConfigError};
 use posse_core::{
-    ClientEvent, Duration, GroupId, Input, Instant, Machine, Message, Outbox, PeerId, Request, SocketId, SocketInput,
-    Tap, To, Wake,
+    ClientEvent, Duration, GroupId, Input, Instant, Machine, Message, Outbox, Path, PeerId, PeerReport, Request,
+    SocketId, SocketInput, Tap, To, Wake,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -118,6 +118,24 @@ impl SimClient {
     pub fn direct_rtt(&self, to: ClientIndex) -> Option<Duration> {
         let mut peers = self.client.as_ref()?.peers();
         peers.find(|peer| self.crowd.peers.get(&peer.id) == Some(&to))?.direct_rtt
+    }
+
+    /// What was done for a direct path to another client, if that is a peer now.
+    pub fn report(&self, to: ClientIndex) -> Option<PeerReport> {
+        let client = self.client.as_ref()?;
+        client.report(*self.crowd.peers.iter().find(|(_, client)| **client == to)?.0)
+    }
+
+    /// Challenges that it has sent to all its peers.
+    pub fn challenges(&self) -> u64 {
+        let reports = self.client.iter().flat_map(|client| client.peers().filter_map(|peer| client.report(peer.id)));
+        reports.map(|report| report.challenges).sum()
+    }
+
+    /// Peers with which traffic goes directly.
+    pub fn direct_peers(&self) -> usize {
+        let peers = self.client.iter().flat_map(Client::peers);
+        peers.filter(|peer| matches!(peer.path, Path::Direct { .. })).count()
     }
 
     /// What its machine counted.

@@ -2,7 +2,7 @@
 
 use super::{Desk, Names, Order, Unsent, earliest, join_message};
 use crate::scenario::journal::{Journal, What};
-use crate::scenario::{Action, ClientIndex, GroupIndex, Host, Target};
+use crate::scenario::{Action, ClientIndex, GroupIndex, Host, PolicyOf, Target};
 use posse_core::server::{GroupOptions, Server};
 use posse_core::{GroupId, Input, Instant, Machine, Outbox, PeerId, Request, ServerEvent, Tap, Wake};
 use std::collections::{BTreeMap, VecDeque};
@@ -122,6 +122,11 @@ impl SimServer {
             Action::Leave { group, client } => member(group, client),
             Action::DestroyGroup { group } => self.groups.contains_key(group),
             Action::Disconnect { client } => self.online.contains_key(client),
+            Action::SetPolicy { of: PolicyOf::Group(group), .. } => self.groups.contains_key(group),
+            Action::SetPolicy { of: PolicyOf::Pair(a, b), .. } => {
+                let ids = (self.online.get(a), self.online.get(b));
+                matches!(ids, (Some(a), Some(b)) if self.server.path(*a, *b).is_some())
+            }
             _ => true,
         }
     }
@@ -164,6 +169,13 @@ impl SimServer {
                 let peer = peer(client);
                 self.desk.note(now, What::LoggingOut(*client));
                 self.server.disconnect(now, peer).map_err(|e| e.to_string())
+            }
+            Action::SetPolicy { of, policy } => {
+                let set = match of {
+                    PolicyOf::Group(group) => self.server.set_group_policy(now, id(group), *policy),
+                    PolicyOf::Pair(a, b) => self.server.set_pair_policy(now, peer(a), peer(b), *policy),
+                };
+                set.map_err(|e| e.to_string())
             }
             _ => Ok(()),
         };
@@ -229,7 +241,9 @@ impl SimServer {
 /// Whom and what a step is about; what is about the same happens in order.
 fn subject(action: &Action) -> (Option<GroupIndex>, Option<ClientIndex>) {
     match action {
-        Action::CreateGroup { group, .. } | Action::DestroyGroup { group } => (Some(*group), None),
+        Action::CreateGroup { group, .. }
+        | Action::DestroyGroup { group }
+        | Action::SetPolicy { of: PolicyOf::Group(group), .. } => (Some(*group), None),
         Action::Join { group, client, .. } | Action::Leave { group, client } => (Some(*group), Some(*client)),
         Action::Disconnect { client } => (None, Some(*client)),
         _ => (None, None),

@@ -13,6 +13,10 @@ const NATS: usize = 3;
 const CLIENTS: usize = 4;
 const GROUPS: usize = 2;
 
+fn policies() -> impl Strategy<Value = PathPolicy> {
+    (select(PUNCH.to_vec()), select(PREFER.to_vec())).prop_map(|(punch, prefer)| PathPolicy::new(punch.1, prefer.1))
+}
+
 fn durations() -> impl Strategy<Value = Duration> {
     let unit = select(vec![1, 1_000, 1_000_000, 1_000_000_000]);
     (0u64..3_000, unit).prop_map(|(n, unit)| Duration::from_nanos(n * unit))
@@ -65,10 +69,13 @@ prop_compose! {
         block in 1..=u16::MAX,
         lifetime in positive(),
         (inbound_refresh, hairpin, open_input) in any::<(bool, bool, bool)>(),
+        (unreplied, filter_lifetime) in (proptest::option::of(positive()), proptest::option::of(positive())),
+        absolute in proptest::option::of((positive(), positive())),
     ) -> Nat {
+        let absolute = absolute.map(|(one, other)| one.min(other)..=one.max(other));
         let ports = first.min(last)..=first.max(last);
         let nat = Nat { allocation, lifetime, inbound_refresh, hairpin, open_input, ..Nat::new(mapping, filtering) };
-        Nat { ports, stride, cross_traffic, block, ..nat }
+        Nat { ports, stride, cross_traffic, block, unreplied, filter_lifetime, absolute, ..nat }
     }
 }
 
@@ -127,6 +134,8 @@ fn actions() -> BoxedStrategy<Action> {
         some_group().prop_map(|group| Action::DestroyGroup { group }),
         some_client().prop_map(|client| Action::Disconnect { client }),
         some_client().prop_map(|client| Action::Logout { client }),
+        (some_group(), policies()).prop_map(|(group, policy)| Action::SetPolicy { of: PolicyOf::Group(group), policy }),
+        (pair(), policies()).prop_map(|((a, b), policy)| Action::SetPolicy { of: PolicyOf::Pair(a, b), policy }),
         sendings().prop_map(Action::Send),
         (link, select(vec![Ways::Both, Ways::Up, Ways::Down]), option::of(positive()))
             .prop_map(|(link, way, lasts)| Action::Cut { link, way, lasts }),
@@ -227,11 +236,9 @@ fn hosts() -> BoxedStrategy<(Vec<NatSpec>, Vec<ClientSpec>)> {
     };
     // Not in the order of the alphabet, which is not what decides.
     let client = |name: &'static str| {
-        (networks(NATS), links(), durations()).prop_map(move |(on, link, start)| ClientSpec {
-            name: name.to_owned(),
-            on,
-            link,
-            start,
+        let own = (policies(), option::of(any::<u16>()));
+        (networks(NATS), links(), durations(), own).prop_map(move |(on, link, start, (policy, direct_peers))| {
+            ClientSpec { name: name.to_owned(), on, link, start, policy, direct_peers }
         })
     };
     ([nat(0), nat(1), nat(2)], ["zoe", "a", "0", "_-x"].map(client)).prop_map(|(n, c)| (n.into(), c.into())).boxed()
@@ -245,7 +252,7 @@ prop_compose! {
         doors in select(vec![ServerDoors::None, ServerDoors::Port, ServerDoors::Address]),
         probes in any::<u16>(),
         cookies in any::<bool>(),
-        techniques in select(vec![Tried::Plain, Tried::Predict, Tried::Birthday, Tried::All]),
+        (techniques, policy) in (select(vec![Tried::Plain, Tried::Predict, Tried::Birthday, Tried::All]), policies()),
         created in [creation(0), creation(1)],
         others in vec(steps(actions()), 0..8),
         packets in vec(packets(), 0..8),
@@ -261,6 +268,7 @@ prop_compose! {
             techniques,
             probes,
             cookies,
+            policy,
             clients,
             groups: vec!["room".to_owned(), "other-room".to_owned()],
             steps: created.into_iter().chain(others).collect(),
