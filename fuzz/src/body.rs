@@ -160,7 +160,7 @@ impl Body {
     /// PeerUp, of a peer with this static key.
     pub fn peer_up(self, peer: u64, key: &[u8; 32], epoch: u64, suite: u8, candidates: &[SocketAddr]) -> Self {
         let body = self.u8(0x03).u64(peer).bytes(key).bytes(&[9; 32]).varint(epoch);
-        body.u32(7).u8(suite).u32(40_000).prefixed(b"user").addresses(candidates)
+        body.u32(7).u8(suite).u32(40_000).prefixed(b"user").u8(0).addresses(candidates)
     }
 
     /// PeerDown.

@@ -227,7 +227,7 @@ fn flood(scene: &mut Scene, genuine: &[Vec<u8>], milliseconds: u32, each: u32, m
             n += 1;
             let mixed = n.wrapping_mul(0x9e37_79b9);
             let from = SocketAddr::from(((0x0b00_0000 | mixed >> 4).to_be_bytes(), mixed as u16));
-            if n <= 300 || n % 100 == 0 {
+            if n <= 300 || n.is_multiple_of(100) {
                 scene.inject(from, &genuine[if n <= 300 { n - 1 } else { n / 100 } as usize % genuine.len()]);
             } else {
                 junk[21..25].copy_from_slice(&mixed.to_be_bytes());

@@ -310,7 +310,7 @@ impl Session {
     fn processed(&mut self, now: Instant, group: GroupId, member: PeerId, epoch: u64, queue: &mut Queue) {
         self.tell(now, &ToServer::JoinProcessed { group, member, epoch });
         let Some(slot) = slot_of(&self.by_id, member) else { return };
-        if let Some(Some(peer)) = self.peers.get_mut(slot as usize - 1)
+        if let Some(Some(peer)) = self.peers.get_mut((slot as usize).wrapping_sub(1))
             && !core::mem::replace(&mut peer.met, true)
             && peer.verdict != Verdict::Relayed(RelayReason::Probing)
         {
