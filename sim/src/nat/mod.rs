@@ -98,7 +98,7 @@ pub struct Nat {
     /// Whether a packet from inside to the NAT's own outside address comes back in, with its outside source.
     pub hairpin: bool,
     /// Whether the NAT's own host takes in what nobody inside is admitted to get, as a Linux router does whose INPUT chain
-    /// accepts. It then keeps an entry of that flow for [30 s](table::UNREPLIED), and a mapping that would be the same flow
+    /// accepts. It then keeps an entry of that flow for 30 s, and a mapping that would be the same flow
     /// gets another port: a peer that punches first shuts the hole that it was to come through.
     pub open_input: bool,
 }
