@@ -130,12 +130,12 @@ fn window(plan: Plan) -> Report {
 
 fn marks(plan: Plan) -> Report {
     // The same function of p with beta 0.85 (RFC 8511): (0.4·3.85 / (4·0.15))^¼ · 0.1^¾ · 10^3. It knows nothing of fast
-    // convergence, which weighs more where less is taken, nor of growth in steps of an acknowledgement: hence a wide bound.
+    // convergence, which weighs more where less is taken.
     let setup = alone(plan, BARE, Link::millis(50), Link::PERFECT, (60, 140));
     let story = one(&Setup { harm: Harm::Mark(10_000), buffer: 512 << 10, ..setup });
     let lost = story.samples.last().map_or(0, |s| s.path.packets_lost);
     let figures = vec![
-        Figure::new("packets, one marked of 10000", story.mean_window(), "packets", Bound::Near(225.1, 0.2)),
+        Figure::new("packets, one marked of 10000", story.mean_window(), "packets", Bound::Near(225.1, 0.15)),
         Figure::new("packets lost", lost as f64, "", Bound::AtMost(0.0)),
     ];
     Report { figures, ..Report::default() }

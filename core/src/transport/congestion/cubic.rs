@@ -19,8 +19,8 @@ pub(super) const BETA_TENTHS: u64 = 7;
 const BETA_MARKED_TWENTIETHS: u64 = 17;
 /// Fast convergence, (1 + β) / 2 in twentieths: RFC 9438 §4.7.
 const CONVERGE_TWENTIETHS: u64 = 17;
-/// What Reno with this β must add a round trip to have Reno's share, 3·(1 − β)/(1 + β): RFC 9438 §4.3.
-const ALPHA: (u64, u64) = (9, 17);
+/// One packet, in the parts in which Reno's growth is counted.
+const WHOLE: u64 = 1000;
 /// The curve asks for at most half as much again within one round trip: RFC 9438 §4.2.
 const MOST_GROWTH: (u64, u64) = (3, 2);
 /// Pacing over window a round trip: in slow start what lets it double, else RFC 9002 §7.7.
@@ -42,6 +42,9 @@ struct Epoch {
     origin: u64,
     /// Reno's window.
     reno: u64,
+    /// What Reno must add a round trip to have the share of one that halves, if it leaves what was left here: 3·(1 − β)/(1 + β)
+    /// packets (RFC 9438 §4.3), of [`WHOLE`]. Marks leave more than losses, so less is added after them.
+    alpha: u64,
     /// What divisions left over, for the two windows.
     carry: u64,
     reno_carry: u64,
@@ -136,14 +139,16 @@ impl Cubic {
         let deficit = u128::from(origin - self.window);
         let cube = deficit * MICROS * MICROS * MICROS * C.1 / (C.0 * u128::from(self.datagram));
         let k = cube_root(cube);
-        Epoch { began: now, last_ack: now, k, origin, reno: self.window, carry: 0, reno_carry: 0 }
+        let given_up = self.prior.saturating_sub(self.window);
+        let alpha = 3 * WHOLE * given_up / (self.prior + self.window).max(1);
+        Epoch { began: now, last_ack: now, k, origin, reno: self.window, alpha, carry: 0, reno_carry: 0 }
     }
 
     fn grow(&mut self, epoch: &mut Epoch, acked: &Acked) {
-        let alpha = if epoch.reno >= self.prior { (1, 1) } else { ALPHA };
-        let sum = epoch.reno_carry + acked.bytes * self.datagram * alpha.0;
-        epoch.reno += sum / (self.window * alpha.1);
-        epoch.reno_carry = sum % (self.window * alpha.1);
+        let alpha = if epoch.reno >= self.prior { WHOLE } else { epoch.alpha };
+        let sum = epoch.reno_carry + acked.bytes * self.datagram * alpha;
+        epoch.reno += sum / (self.window * WHOLE);
+        epoch.reno_carry = sum % (self.window * WHOLE);
 
         let age = acked.now.since(epoch.began).saturating_add(acked.smoothed_rtt);
         let most = self.window * MOST_GROWTH.0 / MOST_GROWTH.1;
@@ -172,8 +177,8 @@ impl Cubic {
             lost: congested.packets,
         });
         self.prior = window;
-        // By less than a packet is no less: counted in bytes, hardly any loss would meet exactly the last one's window.
-        self.w_max = if window + datagram < w_max { window * CONVERGE_TWENTIETHS / 20 } else { window };
+        // In whole packets: counted in bytes, hardly any loss would meet exactly the last one's window.
+        self.w_max = if window / datagram < w_max / datagram { window * CONVERGE_TWENTIETHS / 20 } else { window };
         self.window = left.max(self.minimum());
         self.threshold = self.window;
         self.epoch = None;
