@@ -7,6 +7,7 @@
 
 mod preference;
 
+use crate::command::SendOptions;
 use crate::entropy::KeyStream;
 use crate::event::RelayReason;
 use crate::goodbye::{self, Goodbye};
@@ -17,7 +18,7 @@ use crate::path::{Ask, Gate, Moved, Over, Pace, Punch, PunchEvent, Roaming, Verd
 use crate::policy::Prefer;
 use crate::secure::{OpenError, PATHS, Protection, RelayKey};
 use crate::time::{Duration, Instant};
-use crate::transport::{DIRECT, LinkFrame, MAIN, PathEvent, PathId, Transport, Violation};
+use crate::transport::{DIRECT, LinkFrame, MAIN, PathEvent, PathId, Scope, Transport, TransportSendError, Violation};
 use crate::wire::buf::Writer;
 use crate::wire::frames::Observe;
 use crate::wire::relay::WRAP_LEN;
@@ -264,11 +265,19 @@ impl Link {
         }
     }
 
-    /// The application sends something.
-    pub(crate) fn on_traffic(&mut self, now: Instant) {
+    /// The application sends something, which is a reason to look for a direct path. As [`Transport::send`].
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        scope: Scope,
+        seq: Option<u64>,
+        bytes: &[u8],
+        options: &SendOptions,
+    ) -> Result<u64, TransportSendError> {
         if let Some(direct) = &mut self.direct {
             direct.punch.on_traffic(now);
         }
+        self.transport.send(now, scope, seq, bytes, options)
     }
 
     /// Everything leaves by this socket from now on. Who asks at another is not answered: it should follow.

@@ -9,7 +9,7 @@
 //! is used for all that is sent, the old one stays open for [`GRACE`], in which the server follows (it challenges both; only the new one
 //! answers) and has all pairs punched again, which finds each peer on the new socket while the old hole still carries.
 
-use super::session::{SERVER_SLOT, Session};
+use super::session::{SERVER_SLOT, Session, path_peer};
 use crate::ids::SocketId;
 use crate::time::{Duration, Instant};
 use crate::wire::control::ToServer;
@@ -31,14 +31,15 @@ pub(super) struct Holding {
     lifetime: Option<Duration>,
     /// When to leave the present socket.
     at: Option<Instant>,
-    opening: bool,
+    /// The socket that was asked for to take its place.
+    opening: Option<SocketId>,
     /// The socket before, until it is closed.
     left: Option<(SocketId, Instant)>,
 }
 
 impl Holding {
     pub(super) fn new(keepalive: Duration) -> Self {
-        Self { keepalive, lifetime: None, at: None, opening: false, left: None }
+        Self { keepalive, lifetime: None, at: None, opening: None, left: None }
     }
 
     /// A hole closed while nothing but keepalives went through it. True if they are to come more often now.
@@ -55,7 +56,7 @@ impl Holding {
     }
 
     pub(super) fn wake(&self) -> Option<Instant> {
-        let rotate = self.at.filter(|_| !self.opening && self.left.is_none());
+        let rotate = self.at.filter(|_| self.opening.is_none() && self.left.is_none());
         [rotate, self.left.map(|(_, until)| until)].into_iter().flatten().min()
     }
 }
@@ -68,7 +69,7 @@ impl Session {
         }
         let keepalive = self.holding.keepalive;
         for slot in 1..=self.peers.len() as u32 {
-            if let Some(Some(peer)) = self.peers.get_mut(slot as usize - 1) {
+            if let Some(peer) = path_peer(&mut self.peers, slot) {
                 peer.link.set_direct_keepalive(keepalive);
             }
             self.refresh(slot);
@@ -85,37 +86,48 @@ impl Session {
     /// Moves to another socket when it is time, and closes the one before.
     pub(super) fn check_rotation(&mut self, now: Instant) {
         if let Some((socket, _)) = self.holding.left.take_if(|(_, until)| *until <= now) {
-            for slot in 1..=self.peers.len() as u32 {
-                if let Some(punch) = super::session::path_peer(&mut self.peers, slot).and_then(|p| p.link.puncher()) {
-                    punch.forget_socket(now, socket);
-                }
-                self.refresh(slot);
-            }
-            self.sockets.close(socket);
+            self.forsake(now, socket);
         }
-        if self.holding.left.is_none() && !self.holding.opening && self.holding.at.is_some_and(|at| at <= now) {
+        let idle = self.holding.left.is_none() && self.holding.opening.is_none();
+        if idle && self.holding.at.is_some_and(|at| at <= now) {
             self.holding.at = None;
-            match self.sockets.open(SERVER_SLOT) {
-                Some(_) => self.holding.opening = true,
-                None => self.holding.plan(now),
+            self.holding.opening = self.sockets.open(SERVER_SLOT);
+            if self.holding.opening.is_none() {
+                self.holding.plan(now);
             }
         }
     }
 
-    /// The socket for that came, or did not.
+    /// A socket that was left is of no more use.
+    fn forsake(&mut self, now: Instant, socket: SocketId) {
+        for slot in 1..=self.peers.len() as u32 {
+            if let Some(punch) = path_peer(&mut self.peers, slot).and_then(|p| p.link.puncher()) {
+                punch.forget_socket(now, socket);
+            }
+            self.refresh(slot);
+        }
+        self.sockets.close(socket);
+    }
+
+    /// The socket for that came, or did not; or one that is, or was, in use went.
     pub(super) fn on_home(&mut self, now: Instant, id: SocketId, opened: bool) {
-        self.holding.opening = false;
+        let asked = self.holding.opening.take_if(|opening| *opening == id).is_some();
+        if !asked && id != self.leg.home {
+            return;
+        }
         self.holding.plan(now);
-        if !opened && id != self.leg.home {
+        if asked && !opened {
             return;
         }
         // Should the system take the present one away, there is always the first.
         let id = if opened { id } else { SocketId::MAIN };
         let left = core::mem::replace(&mut self.leg.home, id);
-        self.holding.left = Some((left, now + GRACE));
+        if let Some((before, _)) = self.holding.left.replace((left, now + GRACE)).filter(|(before, _)| *before != id) {
+            self.forsake(now, before);
+        }
         self.server.set_home(id);
         for slot in 1..=self.peers.len() as u32 {
-            if let Some(Some(peer)) = self.peers.get_mut(slot as usize - 1) {
+            if let Some(peer) = path_peer(&mut self.peers, slot) {
                 peer.link.set_home(id);
             }
             self.refresh(slot);

@@ -86,7 +86,7 @@ impl Session {
         for receiver in receivers {
             let Some(slot) = slot_of(&self.by_id, *receiver) else { continue };
             let Some(link) = link_mut(&mut self.server, &mut self.peers, slot) else { continue };
-            let sent = link.transport().send(now, Scope::Peer(channel), None, bytes, options);
+            let sent = link.send(now, Scope::Peer(channel), None, bytes, options);
             all.receivers += usize::from(sent.is_ok());
             all.displaced += sent.unwrap_or(0);
             self.refresh(slot);

@@ -41,6 +41,16 @@ impl Allowed {
     pub(super) fn new(told: PathPolicy) -> Self {
         Self { told, own: PathPolicy::default(), place: Place::None }
     }
+
+    /// What the server is told that is wanted: nothing direct while it waits.
+    fn wish(&self) -> PathPolicy {
+        let punch = if self.waits() { PunchPolicy::Never } else { self.own.punch };
+        PathPolicy { punch, ..self.own }
+    }
+
+    fn waits(&self) -> bool {
+        matches!(self.place, Place::Waits(_))
+    }
 }
 
 /// What is allowed with all peers.
@@ -68,6 +78,11 @@ impl Policies {
         }
     }
 
+    /// What is allowed with a peer, by everybody who has a say.
+    pub(super) fn with(&self, allowed: &Allowed) -> PathPolicy {
+        allowed.told.and(allowed.own).and(self.own)
+    }
+
     /// Whether somebody waits for a place that is free.
     pub(super) fn is_due(&self) -> bool {
         self.waiting > 0 && self.taken < self.places
@@ -86,11 +101,17 @@ impl Policies {
             self.taken += 1;
             allowed.place = Place::Taken;
         } else {
-            self.waiting += 1;
-            allowed.place = Place::Waits(self.next);
-            self.next += 1;
+            self.wait(allowed);
         }
         free
+    }
+
+    /// To the end of those who wait.
+    fn wait(&mut self, allowed: &mut Allowed) {
+        self.release(allowed);
+        self.waiting += 1;
+        allowed.place = Place::Waits(self.next);
+        self.next += 1;
     }
 }
 
@@ -113,9 +134,8 @@ impl Session {
         let slot = *self.by_id.get(&id).ok_or(UnknownPeer)?;
         let peer = path_peer(&mut self.peers, slot).ok_or(UnknownPeer)?;
         peer.allowed.own = policy;
-        if !matches!(peer.allowed.place, Place::Waits(_)) {
-            self.tell(now, &ToServer::Policy { peer: id, policy });
-        }
+        let policy = peer.allowed.wish();
+        self.tell(now, &ToServer::Policy { peer: id, policy });
         self.apply_policy(now, slot);
         Ok(())
     }
@@ -136,17 +156,11 @@ impl Session {
         }
     }
 
-    /// What is allowed with a peer, by everybody who has a say.
-    pub(super) fn policy_with(&self, peer: &Peer) -> PathPolicy {
-        peer.allowed.told.and(peer.allowed.own).and(self.policies.own)
-    }
-
     /// Has a peer's link keep to what is allowed.
     pub(super) fn apply_policy(&mut self, now: Instant, slot: u32) {
-        let Some(peer) = self.peers.get(slot as usize - 1).and_then(Option::as_ref) else { return };
-        let policy = self.policy_with(peer);
         let Some(peer) = path_peer(&mut self.peers, slot) else { return };
-        let (id, before) = (peer.id(), peer.allowed.place);
+        let policy = self.policies.with(&peer.allowed);
+        let (id, waited) = (peer.id(), peer.allowed.waits());
         let gate = if !policy.allows_direct() {
             self.policies.release(&mut peer.allowed);
             Gate::Shut(RelayReason::Forbidden)
@@ -158,11 +172,9 @@ impl Session {
             Gate::Open
         };
         peer.link.set_policy(now, gate, policy.prefer);
-        let waits = |place| matches!(place, Place::Waits(_));
-        let (waited, waiting, own) = (waits(before), waits(peer.allowed.place), peer.allowed.own);
-        if waited != waiting {
-            let never = PathPolicy { punch: PunchPolicy::Never, ..own };
-            self.tell(now, &ToServer::Policy { peer: id, policy: if waiting { never } else { own } });
+        let (waits, policy) = (peer.allowed.waits(), peer.allowed.wish());
+        if waited != waits {
+            self.tell(now, &ToServer::Policy { peer: id, policy });
         }
         self.refresh(slot);
     }
@@ -172,20 +184,20 @@ impl Session {
         let open = matches!(
             verdict,
             Verdict::Direct
-                | Verdict::Relayed(RelayReason::Probing | RelayReason::HoleClosed | RelayReason::RelayFaster)
+                | Verdict::Relayed(
+                    // Who has not been tried yet would only take turns with others of whom that is true.
+                    RelayReason::Probing | RelayReason::HoleClosed | RelayReason::RelayFaster | RelayReason::NoTraffic
+                )
         );
         if open || self.policies.waiting == 0 {
             return;
         }
         let Some(peer) = path_peer(&mut self.peers, slot).filter(|p| p.allowed.place == Place::Taken) else { return };
-        peer.allowed.place = Place::Waits(self.policies.next);
-        (self.policies.next, self.policies.waiting) = (self.policies.next + 1, self.policies.waiting + 1);
-        self.policies.taken -= 1;
-        let never = PathPolicy { punch: PunchPolicy::Never, ..peer.allowed.own };
-        let id = peer.id();
-        let prefer = peer.allowed.own.prefer;
+        self.policies.wait(&mut peer.allowed);
+        let (id, policy) = (peer.id(), peer.allowed.wish());
+        let prefer = self.policies.with(&peer.allowed).prefer;
         peer.link.set_policy(now, Gate::Shut(RelayReason::Crowded), prefer);
-        self.tell(now, &ToServer::Policy { peer: id, policy: never });
+        self.tell(now, &ToServer::Policy { peer: id, policy });
         self.refresh(slot);
     }
 

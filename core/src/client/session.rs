@@ -213,8 +213,7 @@ impl Session {
             return Err(SendError::Gone);
         }
         let link = link_mut(&mut self.server, &mut self.peers, slot).ok_or(SendError::Gone)?;
-        let sent = link.transport().send(now, Scope::Peer(channel), None, bytes, options);
-        link.on_traffic(now);
+        let sent = link.send(now, Scope::Peer(channel), None, bytes, options);
         self.refresh(slot);
         let displaced = sent.map_err(|e| send_error(e, to))?;
         Ok(Sent { receivers: 1, displaced })
@@ -247,9 +246,8 @@ impl Session {
                 continue;
             };
             let Some(link) = link_mut(&mut self.server, &mut self.peers, slot) else { continue };
-            let sent = link.transport().send(now, Scope::Group(group, epoch, channel), Some(seq), bytes, options);
+            let sent = link.send(now, Scope::Group(group, epoch, channel), Some(seq), bytes, options);
             debug_assert!(sent.is_ok() || !reliable, "there was room a moment ago");
-            link.on_traffic(now);
             all.receivers += usize::from(sent.is_ok());
             all.displaced += sent.unwrap_or(0);
             self.schedule.set(slot, link.wake());
@@ -310,7 +308,7 @@ impl Session {
     fn processed(&mut self, now: Instant, group: GroupId, member: PeerId, epoch: u64, queue: &mut Queue) {
         self.tell(now, &ToServer::JoinProcessed { group, member, epoch });
         let Some(slot) = slot_of(&self.by_id, member) else { return };
-        if let Some(Some(peer)) = self.peers.get_mut((slot as usize).wrapping_sub(1))
+        if let Some(peer) = path_peer(&mut self.peers, slot)
             && !core::mem::replace(&mut peer.met, true)
             && peer.verdict != Verdict::Relayed(RelayReason::Probing)
         {
@@ -377,6 +375,7 @@ impl Session {
             Err(Unusable::Violation(_)) => {
                 around.counters.violations += 1;
                 peer.dead = true;
+                self.policies.release(&mut peer.allowed);
                 // Whoever waits for room on this link need not: sends to groups pass it over from now on.
                 while let Some(channel) = peer.link.transport().waited_for() {
                     around.queue.mark_writable(peer.id, channel);
@@ -403,10 +402,10 @@ impl Session {
     }
 
     fn hear_punch(&mut self, now: Instant, slot: u32, queue: &mut Queue) {
-        let keepalive = self.holding.keepalive;
         if path_peer(&mut self.peers, slot).is_some_and(|peer| peer.link.take_idle_death()) {
             self.on_idle_death();
         }
+        let keepalive = self.holding.keepalive;
         while let Some(Some(peer)) = self.peers.get_mut((slot as usize).wrapping_sub(1))
             && !peer.dead
         {

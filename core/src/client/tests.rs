@@ -38,13 +38,18 @@ struct Bench {
 
 impl Bench {
     fn new(addresses: &[&str]) -> Self {
+        Self::configured(addresses, |_| {})
+    }
+
+    fn configured(addresses: &[&str], change: impl Fn(&mut ClientConfig)) -> Self {
         let now = Instant::from_millis(1);
         let server = Server::new(now, ServerConfig::new(KEY, 1, [1; 32])).unwrap();
         let clients: Vec<_> = addresses
             .iter()
             .zip(2u8..)
             .map(|(addr, seed)| {
-                let config = ClientConfig::new(SERVER, server.public_key(), 1, [seed; 32]);
+                let mut config = ClientConfig::new(SERVER, server.public_key(), 1, [seed; 32]);
+                change(&mut config);
                 (addr.parse().unwrap(), Client::new(now, config).unwrap())
             })
             .collect();
@@ -618,4 +623,65 @@ fn who_missed_every_goodbye_is_told_when_it_speaks_and_then_nothing_is_left() {
     bench.run(6000);
     assert_eq!((bench.server.size().sessions, bench.server.wake()), (0, None));
     assert_eq!(bench.clients[0].1.wake(), None);
+}
+
+/// The peers of the first client with whom its paths are such.
+fn peers_with(bench: &Bench, wanted: impl Fn(Path) -> bool) -> Vec<PeerId> {
+    bench.clients[0].1.peers().filter(|peer| wanted(peer.path)).map(|peer| peer.id).collect()
+}
+
+fn is_direct(path: Path) -> bool {
+    matches!(path, Path::Direct { .. })
+}
+
+const CROWDED: Path = Path::Relayed { because: RelayReason::Crowded };
+
+#[test]
+fn a_peer_that_waits_for_a_place_and_breaks_the_protocol_gets_none_and_holds_nobody_up() {
+    let mut bench = Bench::configured(&FAR_APART, |config| config.limits.direct_peers = 1);
+    bench.group();
+    bench.run(3_000);
+    let (direct, waiting) = (peers_with(&bench, is_direct), peers_with(&bench, |path| path == CROWDED));
+    let [[holder], [waits]] = [direct, waiting].map(|peers| <[PeerId; 1]>::try_from(peers).unwrap());
+    let bad = (1..3).find(|at| bench.id(*at) == waits).unwrap();
+    let (me, now) = (bench.id(0), bench.now);
+    let slot = bench.session(bad).by_id[&me];
+    bench.session(bad).peer_mut(slot).link.transport().queue_key_share([0; 32]);
+    bench.send(bad, me, RELIABLE, b"").unwrap();
+    bench.run(200);
+    assert_eq!(bench.clients[0].1.counters().violations, 1);
+    bench.server.disconnect(now, holder).unwrap();
+    bench.run(5_000);
+    assert!(peers_with(&bench, is_direct).is_empty());
+    assert!(!bench.session(0).policies.is_due());
+}
+
+#[test]
+fn peers_without_traffic_do_not_take_turns_in_the_places_for_direct_paths() {
+    let addresses = [&FAR_APART[..], &["203.0.113.77:7"]].concat();
+    let mut bench = Bench::configured(&addresses, |config| {
+        config.limits.direct_peers = 1;
+        config.policy.punch = crate::policy::PunchPolicy::OnTraffic;
+    });
+    bench.group();
+    bench.run(2_000);
+    let before = bench.sent_to.len();
+    bench.run(10_000);
+    let sent = bench.sent_to.len() - before;
+    assert!(sent < 100, "{sent} datagrams of four that are idle");
+    assert_eq!(peers_with(&bench, |path| path == CROWDED).len(), 2);
+}
+
+#[test]
+fn what_is_sent_to_a_list_is_traffic_that_opens_holes() {
+    let mut bench = Bench::configured(&FAR_APART[..2], |config| {
+        config.policy.punch = crate::policy::PunchPolicy::OnTraffic;
+    });
+    bench.group();
+    bench.run(2_000);
+    assert!(peers_with(&bench, is_direct).is_empty());
+    let (to, now) = (crate::command::Target::Peer(bench.id(1)), bench.now);
+    bench.clients[0].1.send_list(now, &[to], RELIABLE, b"hello", SendOptions::default()).unwrap();
+    bench.run(2_000);
+    assert_eq!(peers_with(&bench, is_direct).len(), 1);
 }

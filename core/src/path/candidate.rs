@@ -123,13 +123,18 @@ impl Candidate {
 
     /// Starts its schedule anew. Its proof is of the past then and counts only if it is in use.
     pub(super) fn begin(&mut self, now: Instant, in_use: bool) {
-        self.due = Some(now);
+        (self.due, self.turn) = (Some(now), None);
         self.began = now;
         self.interval = FAST_INTERVAL;
         self.rtt_is_old = true;
         if !in_use {
             self.rtt = None;
         }
+    }
+
+    /// It need not be challenged any more in this schedule. A turn that it waited for is not one for the next.
+    pub(super) fn rest(&mut self) {
+        (self.due, self.turn) = (None, None);
     }
 
     /// Whether its schedule began before (or when) something happened.
@@ -232,7 +237,7 @@ impl Candidate {
         self.rtt = None;
         self.outstanding.clear();
         self.oldest = 0;
-        self.due = self.due.filter(|_| stays);
+        (self.due, self.turn) = (self.due.filter(|_| stays), self.turn.filter(|_| stays));
     }
 
     #[cfg(test)]

@@ -627,7 +627,7 @@ impl Punch {
     fn update(&mut self, now: Instant) {
         for candidate in &mut self.candidates {
             if candidate.began_before(self.last_response) && candidate.began_before(self.last_inbound) {
-                candidate.due = None;
+                candidate.rest();
             }
         }
         let assessed = self.assess(now);

@@ -105,8 +105,10 @@ impl Server {
     /// A client wishes this: for one peer, or for all.
     pub(super) fn on_wish(&mut self, now: Instant, from: PeerId, peer: PeerId, policy: PathPolicy) {
         if peer.is_server() {
-            if let Some(session) = self.session_mut(from.slot()) {
-                session.policy = policy.shared();
+            let Some(session) = self.session_mut(from.slot()) else { return };
+            // What is no news must not have the server tell everybody.
+            if core::mem::replace(&mut session.policy, policy.shared()) == policy.shared() {
+                return;
             }
             let groups: Vec<_> = self.groups.groups_of(from).collect();
             for group in groups {

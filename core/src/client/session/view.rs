@@ -30,7 +30,7 @@ impl Session {
         self.by_id.values().filter_map(|slot| self.peer(*slot)).map(|p| PeerView {
             id: p.id,
             path: path_of(p),
-            policy: self.policy_with(p),
+            policy: self.policies.with(&p.allowed),
             relay_rtt: p.link.transport_ref().rtt(MAIN),
             direct_rtt: p.link.transport_ref().rtt(DIRECT),
             relay: p.link.transport_ref().path_stats(MAIN),
@@ -47,7 +47,7 @@ impl Session {
         Some(PeerReport {
             peer: peer.id,
             path: path_of(peer),
-            policy: self.policy_with(peer),
+            policy: self.policies.with(&peer.allowed),
             time_to_direct,
             rounds,
             holes,

@@ -354,6 +354,9 @@ impl Outgoing {
     /// Drops every unreliable message; says how many.
     pub(in crate::transport) fn drop_unreliable(&mut self) -> u64 {
         let before = self.dropped.unrelayed;
+        if self.loose == 0 {
+            return 0;
+        }
         for at in 0..self.scopes.len() {
             while self.scopes.get(at).is_some_and(|out| !out.loose.is_empty()) {
                 self.drop_loose(at, 0);
