@@ -11,7 +11,7 @@
 //! | 16 | id |
 //! | 8 | expiry, seconds since 1970 (encrypted) |
 //! | up to 512 | data (encrypted) |
-//! | 16 | tag of ChaCha20-Poly1305: key HKDF-SHA256(ticket key, "posse ticket 1", id), nonce 0, associated data version · id · server's public key · application u64 |
+//! | 16 | tag of ChaCha20-Poly1305: key HKDF-SHA256 of the ticket key, salt "posse ticket 1", info "ticket" · id; nonce 0, associated data version · id · server's public key · application u64 |
 
 #![cfg_attr(
     not(test),

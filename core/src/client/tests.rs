@@ -685,3 +685,49 @@ fn what_is_sent_to_a_list_is_traffic_that_opens_holes() {
     bench.run(2_000);
     assert_eq!(peers_with(&bench, is_direct).len(), 1);
 }
+
+#[test]
+fn a_group_that_ends_takes_its_policy_with_it() {
+    let mut bench = Bench::new(&FAR_APART[..2]);
+    let (ids, now) = ([bench.id(0), bench.id(1)], bench.now);
+    let relayed = GroupOptions { policy: Some(PathPolicy::RELAY_ONLY), ..GroupOptions::default() };
+    let strict = bench.server.create_group(now, &ids, relayed).unwrap();
+    bench.group();
+    bench.run(2_000);
+    assert!(peers_with(&bench, is_direct).is_empty());
+    let now = bench.now;
+    bench.server.destroy_group(now, strict).unwrap();
+    bench.run(2_000);
+    assert_eq!(peers_with(&bench, is_direct).len(), 1);
+}
+
+#[test]
+fn whose_wishes_change_all_the_time_is_heard_at_a_pace_and_in_the_end() {
+    let mut bench = Bench::new(&FAR_APART);
+    bench.group();
+    bench.run(1_000);
+    let all = PeerId::SERVER;
+    let other = bench.clients[1].0;
+    let mut bytes = 0;
+    for n in 0..10_000_u32 {
+        let policy = if n % 2 == 0 { PathPolicy::RELAY_ONLY } else { PathPolicy::default() };
+        let now = bench.now;
+        bench.session(0).tell(now, &ToServer::Policy { peer: all, policy });
+        if n % 50 == 49 {
+            bench.run_losing(5, |datagram| {
+                bytes += if datagram.from == SERVER && datagram.to == other { datagram.bytes.len() } else { 0 };
+                false
+            });
+        }
+    }
+    // Each costs the server 20 bytes a peer and more.
+    assert!(bytes < 100_000, "{bytes} bytes");
+    let (now, policy) = (bench.now, PathPolicy::RELAY_ONLY);
+    bench.session(0).tell(now, &ToServer::Policy { peer: all, policy });
+    bench.run(3_000);
+    let (a, b) = (bench.id(0), bench.id(1));
+    assert_eq!(bench.server.policy(a, b).map(|policy| policy.allows_direct()), Some(false));
+    assert!(bench.clients.iter().all(|(_, client)| client.id().is_some()));
+    let direct: Vec<_> = bench.clients[1].1.peers().map(|peer| (peer.id == a, is_direct(peer.path))).collect();
+    assert_eq!(direct, [(true, false), (false, true)]);
+}

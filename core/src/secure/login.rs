@@ -8,7 +8,7 @@
 //! **Sent again.** A client sends the same bytes until an answer comes. [`ServerLogin`] keeps nothing between calls and
 //! draws a fresh ephemeral key at each: a second answer to the same request leads to *other* secrets. Whoever keeps the
 //! sessions therefore keeps the reply beside each (59 B), finds it by the request's ephemeral key
-//! ([`crate::wire::login::ephemeral`]), which costs no cryptography, and sends it again. A request that was recorded and is
+//! (the first field of its message), which costs no cryptography, and sends it again. A request that was recorded and is
 //! replayed later makes a session that nobody can use, and costs what an honest login costs; the client's static key tells
 //! whether that session is alive already. A deterministic answer would spare all that, but whoever got hold of the
 //! server's key could then compute the ephemeral keys of the past.

@@ -235,6 +235,9 @@ impl Server {
     /// Ends a group.
     pub fn destroy_group(&mut self, now: Instant, group: GroupId) -> Result<(), DestroyError> {
         self.record_command(now, || Command::DestroyGroup { group });
+        // Their pairs may live on in other groups, by whose policies alone they go then.
+        let members: Vec<_> = self.groups.members(group).collect();
+        self.policies.touch_all(&members);
         let destroyed = self.groups.destroy(group);
         self.carry_out(now);
         destroyed

@@ -128,7 +128,8 @@ impl Admission {
         }
         self.strained_until = self.strained_until.min(now + HOLD);
         let many = !here && !self.claimed.take(now, source, self.rates.source);
-        if !self.unproven.take(now, self.rates.unproven) {
+        // One that is over its own rate is no reason to have others prove themselves.
+        if !many && !self.unproven.take(now, self.rates.unproven) {
             self.strained_until = now + HOLD;
         }
         if !many && now >= self.strained_until {

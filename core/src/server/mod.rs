@@ -38,7 +38,7 @@ use crate::wire::control::{Candidates, MAX_LEN, Psk, ToClient, ToServer};
 use crate::wire::header::{self, Kind};
 use admission::Admission;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -399,7 +399,7 @@ impl Server {
 
     fn on_client_packet(&mut self, now: Instant, slot: u32, from: Way, ecn: Ecn, datagram: &mut [u8]) {
         let Some(session) = self.session_mut(slot) else { return };
-        session.uplink.on_bytes(now, datagram.len());
+        let bytes = datagram.len();
         let taken = session.link.receive(now, MAIN, from, ecn, datagram);
         if let Some(observe) = session.link.take_observe() {
             match observe.search {
@@ -411,7 +411,10 @@ impl Server {
         let Some(session) = self.session_mut(slot) else { return };
         let mut over = session.link.closed().map(|_| EndReason::Remote);
         match taken {
-            Ok(()) => session.reply = Vec::new(),
+            Ok(()) => {
+                session.uplink.on_bytes(now, bytes);
+                session.reply = Vec::new();
+            }
             Err(Unusable::Sealed(why)) => {
                 self.counters.unopened += 1;
                 self.counters.replayed += u64::from(why == OpenError::Replayed);
@@ -465,10 +468,8 @@ impl Server {
         if let Some(lifetime) = lifetime {
             self.tell(now, slot, &ToClient::Lifetime { lifetime });
         }
-        let groups = self.groups.groups_of(me);
-        let peers: BTreeSet<_> = groups.flat_map(|group| self.groups.members(group)).filter(|p| *p != me).collect();
         self.discover(now, slot);
-        for peer in peers {
+        for peer in self.peers_of(me) {
             self.forget_search(me, peer);
             if !self.may_punch(me, peer, self.pairs.was_started(me, peer)) {
                 continue;
@@ -782,6 +783,10 @@ impl Machine for Server {
                 session.link.knock(now, Way::new(door, session.addr), door.0 as u8, out);
             }
             session.link.transmit(now, &mut route, out);
+            if session.wishes.due.is_some_and(|at| at <= now) {
+                let from = session.peer;
+                self.hear_wishes(now, from);
+            }
             self.follow(now, slot);
             self.announce(slot);
             self.refresh(slot);

@@ -1,14 +1,19 @@
 //! Which ways traffic between two clients may go: what the server's application says of their groups and of the pair, and what
 //! each of the two wishes. See [`PathPolicy::and`].
 //!
+//! What a client wishes is kept at once, but others are told of it at a pace ([`WISHES`]), the latest wish and not those between: one
+//! small message must not be worth a thousand of the server's.
+//!
 //! Each end is told what all others have to say; its own wishes it knows. Addresses are told only to those who may punch, and
 //! where punching waits for traffic, not before there is some.
 
 use super::Server;
 use crate::command::Command;
+use crate::config::Rate;
 use crate::ids::{GroupId, PeerId};
+use crate::meter::Meter;
 use crate::policy::{PathPolicy, PunchPolicy};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::control::ToClient;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -24,6 +29,32 @@ pub enum PolicyError {
     /// The two share no group.
     #[error("the two share no group")]
     NoSuchPair,
+}
+
+/// Pairs that are looked at again because of a client's wishes: twice the most peers it can have at once, as when a large group
+/// forms whose members have room for few direct paths, then one for each frame of a game.
+const WISHES: Rate = Rate { per_second: 60, burst: 2_048 };
+/// What was put off is looked at again after this; like restarts of hole punching, no more often than once a second.
+const PUT_OFF: Duration = Duration::from_secs(1);
+
+/// What a client wishes of its traffic with all peers, as far as they have to heed it, and how much was made of its wishes.
+#[derive(Default)]
+pub(super) struct Wishes {
+    pub(super) all: PathPolicy,
+    meter: Meter,
+    /// Something was put off until then.
+    pub(super) due: Option<Instant>,
+}
+
+impl Wishes {
+    /// Whether so many pairs may be looked at again now; if not, all of them are later.
+    fn take(&mut self, now: Instant, pairs: usize) -> bool {
+        let may = self.meter.take_some(now, WISHES, pairs.min(WISHES.burst as usize));
+        if !may {
+            self.due = self.due.or(Some(now + PUT_OFF));
+        }
+        may
+    }
 }
 
 /// What groups may do, and pairs to look at again.
@@ -48,8 +79,19 @@ impl Policies {
     /// Two share another group now, or one less.
     pub(super) fn touch(&mut self, a: PeerId, b: PeerId) {
         if !self.groups.is_empty() && a != b {
-            self.changed.insert((a.min(b), a.max(b)));
+            self.look_at(a, b);
         }
+    }
+
+    /// So do all of these.
+    pub(super) fn touch_all(&mut self, members: &[PeerId]) {
+        for (n, a) in members.iter().enumerate() {
+            members.iter().skip(n + 1).for_each(|b| self.touch(*a, *b));
+        }
+    }
+
+    fn look_at(&mut self, a: PeerId, b: PeerId) {
+        self.changed.insert((a.min(b), a.max(b)));
     }
 }
 
@@ -79,9 +121,7 @@ impl Server {
         }
         self.policies.of_group(group, Some(policy));
         let members: Vec<_> = self.groups.members(group).collect();
-        for (n, a) in members.iter().enumerate() {
-            members.iter().skip(n + 1).for_each(|b| self.policies.touch(*a, *b));
-        }
+        self.policies.touch_all(&members);
         self.apply_policies(now);
         Ok(())
     }
@@ -97,29 +137,41 @@ impl Server {
     ) -> Result<(), PolicyError> {
         self.record_command(now, || Command::SetPairPolicy { a, b, policy });
         self.pairs.policy_mut(a, b).ok_or(PolicyError::NoSuchPair)?.forced = policy;
-        self.policies.changed.insert((a.min(b), a.max(b)));
+        self.policies.look_at(a, b);
         self.apply_policies(now);
         Ok(())
     }
 
-    /// A client wishes this: for one peer, or for all.
+    /// A client wishes this: for one peer, or for all. What is no news changes nothing.
     pub(super) fn on_wish(&mut self, now: Instant, from: PeerId, peer: PeerId, policy: PathPolicy) {
-        if peer.is_server() {
-            let Some(session) = self.session_mut(from.slot()) else { return };
-            // What is no news must not have the server tell everybody.
-            if core::mem::replace(&mut session.policy, policy.shared()) == policy.shared() {
-                return;
-            }
-            let groups: Vec<_> = self.groups.groups_of(from).collect();
-            for group in groups {
-                let pairs = self.groups.members(group).filter(|m| *m != from).map(|m| (from.min(m), from.max(m)));
-                self.policies.changed.extend(pairs);
-            }
-        } else if let Some(pair) = self.pairs.policy_mut(from, peer) {
-            *if from < peer { &mut pair.wishes[0] } else { &mut pair.wishes[1] } = policy.shared();
-            self.policies.changed.insert((from.min(peer), from.max(peer)));
+        let wish = policy.shared();
+        let before = if peer.is_server() {
+            self.session_mut(from.slot()).map(|session| &mut session.wishes.all)
+        } else {
+            let wishes = self.pairs.policy_mut(from, peer).map(|pair| &mut pair.wishes);
+            wishes.map(|[low, high]| if from < peer { low } else { high })
+        };
+        if before.is_none_or(|before| core::mem::replace(before, wish) == wish) {
+            return;
         }
-        self.apply_policies(now);
+        if peer.is_server() {
+            return self.hear_wishes(now, from);
+        }
+        if self.session_mut(from.slot()).is_some_and(|session| session.wishes.take(now, 1)) {
+            self.policies.look_at(from, peer);
+            self.apply_policies(now);
+        }
+    }
+
+    /// Looks at everything that a client may have wished, or puts it off.
+    pub(super) fn hear_wishes(&mut self, now: Instant, from: PeerId) {
+        let peers: Vec<_> = self.peers_of(from).collect();
+        let Some(session) = self.session_mut(from.slot()) else { return };
+        session.wishes.due = None;
+        if session.wishes.take(now, peers.len()) {
+            peers.into_iter().for_each(|peer| self.policies.look_at(from, peer));
+            self.apply_policies(now);
+        }
     }
 
     /// What two that have just become a pair are told.
@@ -140,7 +192,7 @@ impl Server {
     /// What each of two has to be told.
     fn policies_for(&self, a: PeerId, b: PeerId) -> Option<[PathPolicy; 2]> {
         let pair = self.pairs.policy(a, b)?;
-        let own = |id| self.client(id).map_or(PathPolicy::default(), |session| session.policy);
+        let own = |id| self.client(id).map_or(PathPolicy::default(), |session| session.wishes.all);
         let mut all = self.config.policy;
         if !self.policies.groups.is_empty() {
             let shared = self.groups.groups_of(a).filter(|group| self.groups.epoch_of(b, *group).is_some());
@@ -164,9 +216,8 @@ impl Server {
                     self.tell(now, to.slot(), &ToClient::Policy { peer, epoch, policy });
                 }
             }
-            if !self.may_punch(a, b, true) {
+            if !new[0].and(new[1]).allows_direct() {
                 self.forget_search(a, b);
-                self.pairs.allow_restart(a, b);
             }
         }
     }

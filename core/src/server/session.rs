@@ -5,6 +5,7 @@
 
 use super::discovery::Discovery;
 use super::lifetime::Lifetime;
+use super::policy::Wishes;
 use super::search::Part;
 use crate::config::{Doors, ServerConfig, Timers};
 use crate::event::EndReason;
@@ -12,7 +13,6 @@ use crate::ids::{Channels, GroupId, LoginId, PeerId};
 use crate::link::{Link, PAYLOAD};
 use crate::machine::Wake;
 use crate::path::Roaming;
-use crate::policy::PathPolicy;
 use crate::relay::Uplink;
 use crate::secure::{Protection, Role};
 use crate::ticket::Ticket;
@@ -90,8 +90,8 @@ pub(super) struct Session {
     pub(super) local: Candidates,
     /// How long mappings of its NAT live.
     pub(super) lifetime: Lifetime,
-    /// Which ways the client wishes its traffic with peers to go, as far as they have to heed it.
-    pub(super) policy: PathPolicy,
+    /// Which ways the client wishes its traffic with peers to go.
+    pub(super) wishes: Wishes,
     pub(super) user_data: Box<[u8]>,
     /// The request's ephemeral key, under which repetitions are recognised.
     pub(super) request: [u8; 32],
@@ -154,7 +154,7 @@ impl Session {
             search: None,
             local: Candidates::new(),
             lifetime: Lifetime::default(),
-            policy: PathPolicy::default(),
+            wishes: Wishes::default(),
             user_data: Box::default(),
             request,
             ticket,
@@ -220,6 +220,7 @@ impl Session {
     pub(super) fn wake(&self, timers: &Timers) -> (Instant, Wake) {
         let end = (self.ends_at(timers), Wake::Idle);
         let knock = self.discovery.wake().map(|at| (at, Wake::Probe));
-        [self.link.wake(), knock].into_iter().flatten().fold(end, Ord::min)
+        let wishes = self.wishes.due.map(|at| (at, Wake::Idle));
+        [self.link.wake(), knock, wishes].into_iter().flatten().fold(end, Ord::min)
     }
 }
