@@ -210,12 +210,7 @@ impl Put<'_> {
         match command {
             Command::Send { to, channel, bytes, options } => {
                 self.u8(0);
-                let (kind, raw) = match to {
-                    Target::Peer(peer) => (0, peer.raw()),
-                    Target::Group(group) => (1, group.raw()),
-                };
-                self.u8(kind);
-                self.u64(raw);
+                self.target(*to);
                 self.u8(channel.0);
                 self.options(options);
                 self.bytes(bytes);
@@ -223,14 +218,7 @@ impl Put<'_> {
             Command::SendList { to, channel, bytes, options } => {
                 self.u8(10);
                 self.size(to.len());
-                for target in to {
-                    let (kind, raw) = match target {
-                        Target::Peer(peer) => (0, peer.raw()),
-                        Target::Group(group) => (1, group.raw()),
-                    };
-                    self.u8(kind);
-                    self.u64(raw);
-                }
+                to.iter().for_each(|target| self.target(*target));
                 self.u8(channel.0);
                 self.options(options);
                 self.bytes(bytes);
@@ -299,6 +287,15 @@ impl Put<'_> {
             _ => return Err(Unknown),
         }
         Ok(())
+    }
+
+    fn target(&mut self, target: Target) {
+        let (kind, raw) = match target {
+            Target::Peer(peer) => (0, peer.raw()),
+            Target::Group(group) => (1, group.raw()),
+        };
+        self.u8(kind);
+        self.u64(raw);
     }
 
     pub(crate) fn policy(&mut self, policy: PathPolicy) {

@@ -11,6 +11,10 @@ use posse_sim::{Link, Nat, Net, Node, World};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use raw::{drain, hand, request};
+
+mod raw;
+
 /// The server's secret key in every test.
 pub const SERVER_KEY: [u8; 32] = [7; 32];
 /// The application id in every test.

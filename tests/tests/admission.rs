@@ -4,10 +4,10 @@
 use posse_core::config::{Admission, ClientConfig, Rate, ServerConfig, Tickets};
 use posse_core::ticket::{self, Audience, Ticket};
 use posse_core::{
-    Client, ClientEvent, Ecn, Input, Instant, LoginFailure, LoginRefusal, Machine, Outbox, Server, ServerEvent,
-    SocketId, TicketRefusal, Via,
+    Client, ClientEvent, Input, Instant, LoginFailure, LoginRefusal, Machine, Outbox, Server, ServerEvent,
+    TicketRefusal,
 };
-use posse_tests::{APP, SERVER_KEY};
+use posse_tests::{APP, SERVER_KEY, drain, hand, request};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -65,30 +65,6 @@ fn server(change: impl FnOnce(&mut ServerConfig)) -> Server {
     let mut config = ServerConfig::new(SERVER_KEY, APP, [1; 32]);
     change(&mut config);
     Server::new(Instant::ZERO, config).unwrap()
-}
-
-fn hand(machine: &mut dyn Machine, now: Instant, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
-    let mut bytes = bytes.to_vec();
-    let (socket, stride) = (SocketId::MAIN, bytes.len());
-    let input = Input::Datagrams { socket, from, local: None, ecn: Ecn::NotCapable, stride, bytes: &mut bytes };
-    machine.handle(now, input, out);
-}
-
-fn drain(out: &mut Outbox) -> Vec<(SocketAddr, Vec<u8>)> {
-    let all = out.sends().filter_map(|(transmit, bytes)| match transmit.via {
-        Via::Datagram { to, .. } => Some((to, bytes.to_vec())),
-        Via::Stream(_) => None,
-    });
-    let all = all.collect();
-    out.clear();
-    all
-}
-
-/// The request with which a client begins.
-fn request(n: u32) -> Vec<u8> {
-    let mut out = Outbox::with_capacity(4096, 4);
-    client(Instant::ZERO, n, |_| {}).transmit(Instant::ZERO, &mut out);
-    drain(&mut out).remove(0).1
 }
 
 /// A server, honest clients at some distance, and whatever else a test sends it.
@@ -243,7 +219,7 @@ fn flood(scene: &mut Scene, genuine: &[Vec<u8>], milliseconds: u32, each: u32, m
 fn a_million_logins_from_forged_sources_leave_nothing_behind_and_honest_ones_take_three_round_trips() {
     let rates = Admission::default();
     let mut scene = Scene::new(server(|_| {}));
-    let genuine: Vec<_> = (0..400).map(request).collect();
+    let genuine: Vec<_> = (0..400).map(|n| request(client(Instant::ZERO, n, |_| {}))).collect();
     let (mut peak, mut settled) = (0, None);
     flood(&mut scene, &genuine, 4_000, 250, |scene, ms| {
         if (500..3_500).contains(&ms) && ms % 20 == 0 {

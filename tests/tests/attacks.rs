@@ -4,11 +4,11 @@
 
 use posse_core::config::{ClientConfig, Rate, RelayBudget, ServerConfig};
 use posse_core::{
-    Channel, Client, ClientEvent, Ecn, Input, Instant, Machine, Outbox, PeerId, SendOptions, Server, SocketId, Via,
+    Channel, Client, ClientEvent, Ecn, Input, Instant, Machine, Outbox, PeerId, SendOptions, Server, SocketId,
 };
 use posse_sim::Link;
 use posse_sim::nat::Nat;
-use posse_tests::{APP, Lab, Logged, SERVER_KEY};
+use posse_tests::{APP, Lab, Logged, SERVER_KEY, drain, hand, request};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,39 +16,19 @@ fn server(seed: u8) -> Server {
     Server::new(Instant::ZERO, ServerConfig::new(SERVER_KEY, APP, [seed; 32])).unwrap()
 }
 
+fn client(n: u8) -> Client {
+    let key = posse_core::secure::public_key(&SERVER_KEY);
+    Client::new(Instant::ZERO, ClientConfig::new(at(1), key, APP, [n; 32])).unwrap()
+}
+
 fn at(n: u8) -> SocketAddr {
     SocketAddr::from(([9, 9, 9, n], 4000))
-}
-
-fn hand(machine: &mut dyn Machine, now: Instant, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
-    let mut bytes = bytes.to_vec();
-    let (socket, stride) = (SocketId::MAIN, bytes.len());
-    let input = Input::Datagrams { socket, from, local: None, ecn: Ecn::NotCapable, stride, bytes: &mut bytes };
-    machine.handle(now, input, out);
-}
-
-fn drain(out: &mut Outbox) -> Vec<(SocketAddr, Vec<u8>)> {
-    let all = out.sends().filter_map(|(transmit, bytes)| match transmit.via {
-        Via::Datagram { to, .. } => Some((to, bytes.to_vec())),
-        Via::Stream(_) => None,
-    });
-    let all = all.collect();
-    out.clear();
-    all
-}
-
-fn request(n: u8) -> Vec<u8> {
-    let key = posse_core::secure::public_key(&SERVER_KEY);
-    let mut client = Client::new(Instant::ZERO, ClientConfig::new(at(1), key, APP, [n; 32])).unwrap();
-    let mut out = Outbox::with_capacity(4096, 4);
-    client.transmit(Instant::ZERO, &mut out);
-    drain(&mut out).remove(0).1
 }
 
 /// Amplification.
 #[test]
 fn nothing_of_any_kind_and_size_draws_more_than_it_has() {
-    let (mut server, mut out, login) = (server(1), Outbox::with_capacity(64 * 1024, 64), request(1));
+    let (mut server, mut out, login) = (server(1), Outbox::with_capacity(64 * 1024, 64), request(client(1)));
     let (mut answers, mut worst) = (0, 0.0_f64);
     for first in 0..=u8::MAX {
         for len in (0..=1500).step_by(if (0x81..=0x84).contains(&first) { 1 } else { 13 }) {
@@ -76,7 +56,7 @@ fn two_servers_that_are_set_on_one_another_fall_silent_at_once() {
     // Requests that each seems to have sent to the other: read ones, and ones that have to come again with a cookie.
     let mut exchanged = 0;
     for n in 0..250 {
-        let mut wire = vec![(0, request(n))];
+        let mut wire = vec![(0, request(client(n)))];
         while let Some((to, bytes)) = wire.pop() {
             hand(&mut servers[to], Instant::ZERO, at(2 - to as u8), &bytes, &mut out);
             let (now, server) = (Instant::ZERO, &mut servers[to]);
@@ -94,7 +74,7 @@ fn two_servers_that_are_set_on_one_another_fall_silent_at_once() {
 #[test]
 fn a_million_empty_datagrams_change_no_timer() {
     let (mut server, mut out) = (server(1), Outbox::with_capacity(64 * 1024, 64));
-    hand(&mut server, Instant::ZERO, at(2), &request(1), &mut out);
+    hand(&mut server, Instant::ZERO, at(2), &request(client(1)), &mut out);
     drain(&mut out);
     let wake = server.wake();
     for _ in 0..1_000_000 {

@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use posse_core::config::{ClientConfig, ServerConfig};
-use posse_core::{Channel, Client, ClientEvent, Ecn, Input, Instant, Machine, Outbox, Server, SocketId, Via};
+use posse_core::{Channel, Client, ClientEvent, Instant, Machine, Outbox, Server};
 use posse_sim::nat::Nat;
 use posse_sim::{Event, Node, Observer, PacketView};
-use posse_tests::{APP, App, Desk, Lab, SERVER_KEY};
+use posse_tests::{APP, App, Desk, Lab, SERVER_KEY, drain, hand, request};
 use proptest::prelude::*;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -30,32 +30,6 @@ fn client(seed: u8) -> Client {
 
 fn outbox() -> Outbox {
     Outbox::with_capacity(64 * 1024, 64)
-}
-
-/// Hands one datagram in.
-fn hand(machine: &mut dyn Machine, now: Instant, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
-    let mut bytes = bytes.to_vec();
-    let (socket, stride) = (SocketId::MAIN, bytes.len());
-    let input = Input::Datagrams { socket, from, local: None, ecn: Ecn::NotCapable, stride, bytes: &mut bytes };
-    machine.handle(now, input, out);
-}
-
-/// What is in the outbox, with destinations; empties it.
-fn drain(out: &mut Outbox) -> Vec<(SocketAddr, Vec<u8>)> {
-    let all = out.sends().filter_map(|(transmit, bytes)| match transmit.via {
-        Via::Datagram { to, .. } => Some((to, bytes.to_vec())),
-        Via::Stream(_) => None,
-    });
-    let all = all.collect();
-    out.clear();
-    all
-}
-
-/// The request with which a client begins.
-fn request(seed: u8) -> Vec<u8> {
-    let (mut client, mut out) = (client(seed), outbox());
-    client.transmit(Instant::ZERO, &mut out);
-    drain(&mut out).remove(0).1
 }
 
 #[derive(Clone, Debug)]
@@ -90,7 +64,7 @@ proptest! {
         attacks in proptest::collection::vec((attack(), 0..4u8), 1..60),
     ) {
         let (mut server, mut out, mut now) = (server(), outbox(), Instant::ZERO);
-        let requests = [1, 2, 3].map(request);
+        let requests = [1, 2, 3].map(|n| request(client(n)));
         let mut balance: BTreeMap<SocketAddr, (usize, usize)> = BTreeMap::new();
         for (attack, place) in attacks.iter().chain([&(Attack::Wait(100_000), 0)]) {
             let from = SocketAddr::from(([9, 9, 9, *place], 999));
@@ -133,7 +107,7 @@ proptest! {
 
 #[test]
 fn a_request_from_another_address_draws_the_same_small_reply_and_no_second_session() {
-    let (mut server, mut out, request) = (server(), outbox(), request(1));
+    let (mut server, mut out, request) = (server(), outbox(), request(client(1)));
     let [honest, other] = [1, 2].map(|n| SocketAddr::from(([9, 9, 9, n], 999)));
     hand(&mut server, Instant::ZERO, honest, &request, &mut out);
     assert_eq!(drain(&mut out).iter().map(|(to, _)| *to).collect::<Vec<_>>(), [honest]);

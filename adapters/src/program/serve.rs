@@ -63,7 +63,8 @@ pub(crate) struct Options {
     /// Most members of one room.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(2..=256))]
     room_size: u16,
-    /// A client that is silent for so many seconds is gone; 75 unless given.
+    /// A client that is silent for so many seconds is gone; 75 unless given. Of less than 20, clients that have nothing to say must
+    /// know: `posse join --patience`.
     #[arg(long, value_name = "SECONDS", value_parser = patience::parse)]
     patience: Option<Duration>,
     /// Answer /metrics (for Prometheus) and /health by HTTP here.

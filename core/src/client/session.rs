@@ -5,6 +5,7 @@
 //! messages pass the gates of the transport, so that none can overtake it.
 
 mod bounds;
+mod peers;
 mod view;
 
 use super::holding::Holding;
@@ -41,6 +42,8 @@ use alloc::vec::Vec;
 pub(crate) use bounds::{check_message, most_ready, send_error, transport_config};
 use core::net::SocketAddr;
 use hashbrown::HashMap;
+use peers::Up;
+pub(super) use peers::believable;
 
 /// The server link's place in the schedule; peers follow from 1.
 pub(super) const SERVER_SLOT: u32 = 0;
@@ -550,76 +553,6 @@ impl Session {
         }
     }
 
-    fn peer_up(&mut self, up: &Up<'_>, around: &mut Around<'_>) -> Result<(), Nonsense> {
-        let Around { now, entropy, .. } = around;
-        let now = *now;
-        let me = self.me.filter(|me| *me != up.peer && !up.peer.is_server()).ok_or(Nonsense)?;
-        // A replayed or older pair must never bring its keys back.
-        self.view.as_mut().ok_or(Nonsense)?.peer_up(up.epoch).map_err(|_| Nonsense)?;
-        self.peer_down(up.peer, around.queue);
-        let crypto = self.suites.iter().find(|s| s.id() == up.suite).cloned().ok_or(Nonsense)?;
-        let context = PairContext::new(self.app, up.suite, me, up.peer, up.epoch);
-        // The server refused keys of low order at login; one that introduces them is not to be believed in anything.
-        let secret = pair_secret(&self.key, &up.key, &up.psk.0, &context).map_err(|_| Nonsense)?;
-        let role = Role::between(me, up.peer);
-        let protection = Protection::new(crypto, &secret, role);
-        let rng = entropy.stream("peer link", up.epoch);
-        let transport = Transport::new(now, &self.transport, rng.clone(), up.rtt, RELAYED_PAYLOAD);
-        let punch =
-            Punch::new(&PunchConfig { searches: true, ..PunchConfig::default() }, entropy.stream("punch", up.epoch));
-        let mut link = Link::with_peer(now, protection, transport, punch, entropy.keys());
-        link.set_home(self.leg.home);
-        let slot = self.free_slot();
-        let ids = [MAIN, DIRECT].map(|path| link.protection().cid_in(path));
-        self.by_cid.extend([(ids[0], (slot, MAIN)), (ids[1], (slot, DIRECT))]);
-        self.by_id.insert(up.peer, slot);
-        self.peers[slot as usize - 1] = Some(Peer {
-            id: up.peer,
-            epoch: up.epoch,
-            handle: up.handle,
-            link,
-            user_data: up.user_data.into(),
-            allowed: Allowed::new(up.policy),
-            verdict: Verdict::Relayed(RelayReason::Probing),
-            met: false,
-            dead: false,
-        });
-        self.apply_policy(now, slot);
-        if let Some(peer) = path_peer(&mut self.peers, slot)
-            && !up.candidates.as_slice().is_empty()
-        {
-            peer.link.punch(now, believable(&up.candidates).as_slice());
-        }
-        while let Some(mut packet) = self.stash.take(now, ids[0]) {
-            self.on_peer_packet(slot, MAIN, self.leg.server.into(), Ecn::NotCapable, &mut packet, around);
-            self.stash.recycle(packet);
-        }
-        self.after(now, slot, around.queue);
-        Ok(())
-    }
-
-    fn free_slot(&mut self) -> u32 {
-        self.free.pop().unwrap_or_else(|| {
-            self.peers.push(None);
-            self.peers.len() as u32
-        })
-    }
-
-    /// A pair is over: its keys are erased at once, and whatever it still held with them.
-    fn peer_down(&mut self, peer: PeerId, queue: &mut Queue) {
-        let Some(slot) = self.by_id.remove(&peer) else { return };
-        let Some(mut gone) = self.peers.get_mut(slot as usize - 1).and_then(Option::take) else { return };
-        self.policies.release(&mut gone.allowed);
-        for path in [MAIN, DIRECT] {
-            self.by_cid.remove(&gone.link.protection().cid_in(path));
-        }
-        self.schedule.set(slot, None);
-        self.search = self.search.take().filter(|search| !search.is_with(peer));
-        self.sockets.close_all(Some(slot));
-        self.free.push(slot);
-        queue.forget_peer(peer);
-    }
-
     // ---- time
 
     pub(super) fn transmit(&mut self, now: Instant, queue: &mut Queue, out: &mut Outbox) {
@@ -758,30 +691,6 @@ pub(super) struct About {
 
 /// The server's end of the link is over.
 pub(super) struct Closed;
-
-/// A new peer, as the server tells of it.
-struct Up<'a> {
-    peer: PeerId,
-    key: [u8; 32],
-    psk: Psk,
-    epoch: u64,
-    handle: u32,
-    suite: u8,
-    rtt: Duration,
-    user_data: &'a [u8],
-    policy: PathPolicy,
-    candidates: Candidates,
-}
-
-/// What of a peer's candidates is probed: addresses on this network, and one of each family anywhere, which is where the
-/// server observed the peer. A server that was tricked into handing on more makes nobody a target of ours.
-pub(super) fn believable(candidates: &Candidates) -> Candidates {
-    let mut observed = [false; 2];
-    let once = |addr: &SocketAddr| {
-        is_local(addr.ip()) || !core::mem::replace(&mut observed[usize::from(addr.is_ipv4())], true)
-    };
-    candidates.as_slice().iter().copied().filter(once).collect()
-}
 
 /// The server said something that it never says.
 struct Nonsense;

@@ -1,5 +1,5 @@
-//! How many challenges all pairs of a client together send: no more than [`CHALLENGES`] in any second. A group of a hundred
-//! would else begin with 5,000 of them a second.
+//! How many challenges of plain punching all pairs of a client together send: no more than [`CHALLENGES`] in any second. A group of
+//! a hundred would else begin with 5,000 of them a second. A search has a pace of its own and is only counted here.
 //!
 //! A pair whose turn has not come is given a moment of its own (so they take turns in the order in which they asked) and sends
 //! then. Small groups never wait: one of eight sends less than the bound until its pairs are direct.

@@ -6,6 +6,7 @@
 
 mod admin;
 mod admission;
+mod counters;
 mod discovery;
 mod hosts;
 mod lifetime;
@@ -53,6 +54,7 @@ use tickets::Tickets;
 pub use crate::group::server::{CreateGroupError, DestroyError, JoinError, LeaveError};
 pub use admin::{AcceptError, GroupOptions, ServerCommandError, UnknownClient};
 pub use admission::LoginCounters;
+pub use counters::{ServerCounters, ServerSize};
 pub use discovery::{Behaviour as NatBehaviour, Mapping as NatMapping};
 pub use hosts::{HostRank, HostWeights};
 pub use policy::PolicyError;
@@ -114,51 +116,6 @@ enum Queued {
     Refused(usize),
     /// Traffic of a pair goes otherwise: the lower and the higher client. One entry a pair.
     Path(PeerId, PeerId),
-}
-
-/// What a server did not use of what came in, by cause, and what it forwarded: datagrams each unless said otherwise, since
-/// construction.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ServerCounters {
-    /// Not of this protocol, or of no session.
-    pub unknown: u64,
-    /// Of a session but not authentic.
-    pub unopened: u64,
-    /// Of those, the ones that were authentic and seen before, or too old to tell.
-    pub replayed: u64,
-    /// Login requests that were not answered: not authentic, for another key, or too many at once.
-    pub logins_dropped: u64,
-    /// Logins that came to nothing before the application heard of them.
-    pub logins: LoginCounters,
-    /// Relayed on.
-    pub forwarded: u64,
-    /// Handed in for relaying and refused: no such session or route, wrong authentication, replayed.
-    pub relay_refused: u64,
-    /// Of those, the ones whose number was seen before, or is too old to tell.
-    pub relay_replayed: u64,
-    /// Of those refused, the ones that were more than their sender may relay ([`crate::config::RelayBudget`]).
-    pub relay_over_budget: u64,
-    /// Admitted by the relay but dropped, because the driver's outbox had no room.
-    pub relay_dropped: u64,
-    /// Clients that broke the protocol and were ended.
-    pub violations: u64,
-    /// Clients that went on at another address.
-    pub moved: u64,
-}
-
-/// How much a server holds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ServerSize {
-    /// Sessions, those that are still logging in included.
-    pub sessions: usize,
-    /// Clients that were accepted.
-    pub clients: usize,
-    /// Groups.
-    pub groups: usize,
-    /// Pairs of clients that share a group.
-    pub pairs: usize,
-    /// Routes of the relay, one a direction of a pair.
-    pub routes: usize,
 }
 
 impl Server {

@@ -21,7 +21,7 @@ pub struct PathStats {
     pub pacing_rate: u64,
     /// Smoothed round trip; a guess before the first sample.
     pub rtt: Duration,
-    /// The least round trip since the path began.
+    /// The least round trip, as far as it is still believed: docs/transport.md.
     pub min_rtt: Duration,
     /// Bytes of the largest datagram that is sent with data, UDP headers not counted: what the path is known to carry (RFC
     /// 8899), or the base of 1200.

@@ -59,7 +59,7 @@ const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// What was measured of real NATs (docs/nat-traversal.md), and one that is shorter than any keepalive.
+/// What was measured of real NATs (docs/nat-traversal.md), and one that is shorter than the usual keepalive.
 const TIMERS: [Timer; 8] = [
     Timer { name: "rfc", what: "120 s idle (RFC 4787)", nat: || Nat::home() },
     Timer { name: "minute", what: "65 s idle (cellular median)", nat: || Nat::home().lifetime(s(65)) },

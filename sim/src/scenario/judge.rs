@@ -60,6 +60,8 @@ pub fn mirror(because: RelayReason) -> RelayReason {
     match because {
         RelayReason::OnlyOutbound => RelayReason::OnlyInbound,
         RelayReason::OnlyInbound => RelayReason::OnlyOutbound,
+        // It is told not to look for a direct path, and not why.
+        RelayReason::Crowded => RelayReason::Forbidden,
         other => other,
     }
 }

@@ -15,6 +15,7 @@ mod policies;
 pub mod random;
 mod read;
 pub mod run;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod timers;

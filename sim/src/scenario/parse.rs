@@ -1,13 +1,14 @@
 //! A scenario file, field by field. The format is described in `docs/scenarios.md`.
 
 use super::read::{BadScenario, Fields, Named, Source, Value, suggest};
+use super::tables::{ALLOCATION, CLASSES, CUT_WAYS, DOORS, ENDS, FILTERING, KINDS, MAPPING, REASONS, TECHNIQUES};
 use super::timers;
 use super::{
     Action, ClientIndex, ClientSpec, ClockJump, Expect, Expectation, GroupIndex, Host, LinkOf, NatIndex, NatSpec,
     Network, PacketFate, Pairs, PolicyOf, Scenario, Sending, ServerDoors, Step, Target, Tried, Ways, policies,
 };
-use crate::{Allocation, Bursts, Chance, Direction, Filtering, Link, Mapping, Mishap, Nat, Way};
-use posse_core::{Channel, Class, Duration, EndReason, PathPolicy, RelayReason, Reliability, SendOptions};
+use crate::{Bursts, Chance, Direction, Link, Mishap, Nat, Way};
+use posse_core::{Channel, Class, Duration, PathPolicy, Reliability, SendOptions};
 use toml::de::DeTable;
 
 /// What the server is called in a file.
@@ -593,62 +594,6 @@ fn bursts(value: &Value<'_>) -> Parsed<Bursts> {
     let packets = length.integer(LENGTH)? as u32;
     Bursts::mean(loss, packets).ok_or_else(|| length.error("bursts of this length cannot lose so much"))
 }
-
-pub(super) const MAPPING: [(&str, Mapping); 3] = [
-    ("endpoint-independent", Mapping::EndpointIndependent),
-    ("address-dependent", Mapping::AddressDependent),
-    ("address-and-port-dependent", Mapping::AddressAndPortDependent),
-];
-pub(super) const FILTERING: [(&str, Filtering); 3] = [
-    ("endpoint-independent", Filtering::EndpointIndependent),
-    ("address-dependent", Filtering::AddressDependent),
-    ("address-and-port-dependent", Filtering::AddressAndPortDependent),
-];
-pub(super) const ALLOCATION: [(&str, Allocation); 5] = [
-    ("random", Allocation::Random),
-    ("preserving", Allocation::Preserving),
-    ("sequential", Allocation::Sequential),
-    ("block", Allocation::Block),
-    ("overloading", Allocation::Overloading),
-];
-pub(super) const DOORS: [(&str, ServerDoors); 3] =
-    [("none", ServerDoors::None), ("port", ServerDoors::Port), ("address", ServerDoors::Address)];
-pub(super) const TECHNIQUES: [(&str, Tried); 4] =
-    [("plain", Tried::Plain), ("predict", Tried::Predict), ("birthday", Tried::Birthday), ("all", Tried::All)];
-pub(super) const REASONS: [(&str, RelayReason); 12] = [
-    ("probing", RelayReason::Probing),
-    ("no-answer", RelayReason::NoAnswer),
-    ("only-outbound", RelayReason::OnlyOutbound),
-    ("only-inbound", RelayReason::OnlyInbound),
-    ("unpredictable", RelayReason::Unpredictable),
-    ("budget-spent", RelayReason::BudgetSpent),
-    ("no-sockets", RelayReason::NoSockets),
-    ("hole-closed", RelayReason::HoleClosed),
-    ("forbidden", RelayReason::Forbidden),
-    ("no-traffic", RelayReason::NoTraffic),
-    ("relay-faster", RelayReason::RelayFaster),
-    ("crowded", RelayReason::Crowded),
-];
-
-pub(super) const KINDS: [(&str, Reliability); 4] = [
-    ("reliable", Reliability::ReliableOrdered),
-    ("unordered", Reliability::ReliableUnordered),
-    ("unreliable", Reliability::Unreliable),
-    ("sequenced", Reliability::UnreliableSequenced),
-];
-
-pub(super) const CLASSES: [(&str, Class); 3] =
-    [("urgent", Class::Urgent), ("normal", Class::Normal), ("bulk", Class::Bulk)];
-
-pub(super) const ENDS: [(&str, EndReason); 4] = [
-    ("local", EndReason::Local),
-    ("remote", EndReason::Remote),
-    ("timed-out", EndReason::TimedOut),
-    ("violation", EndReason::Violation),
-];
-
-/// Directions of a link.
-pub(super) const CUT_WAYS: [(&str, Ways); 3] = [("both", Ways::Both), ("up", Ways::Up), ("down", Ways::Down)];
 
 /// What a step can do.
 #[derive(Clone, Copy)]

@@ -3,11 +3,9 @@
 //! The parser has the last word: what was written is read again and compared, so that nothing that the format cannot say
 //! gets lost on the way.
 
-use super::parse::{
-    ALLOCATION, ANY, CLASSES, CUT_WAYS, DEFAULT_REORDER_BY, DOORS, ENDS, FILTERING, INTERNET, KINDS, MAPPING, REASONS,
-    SERVER, TECHNIQUES, WAYS,
-};
+use super::parse::{ANY, DEFAULT_REORDER_BY, INTERNET, SERVER, WAYS};
 use super::policies::{PREFER, PUNCH};
+use super::tables::{ALLOCATION, CLASSES, CUT_WAYS, DOORS, ENDS, FILTERING, KINDS, MAPPING, REASONS, TECHNIQUES};
 use super::{
     Action, BadScenario, ClientIndex, ClockJump, Expect, GroupIndex, Host, LinkOf, NatIndex, Network, PacketFate,
     Pairs, PolicyOf, Scenario, ServerDoors, Step, Tried, Ways,

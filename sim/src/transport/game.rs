@@ -5,7 +5,7 @@ use super::bench::{Bench, Flow, Pace, SMALL, Setup, quantile};
 use super::workloads::{CUBIC, alone, narrow, secs};
 use super::{Bound, Figure, Picture, Plan, Report};
 use crate::event::{Event, Observer};
-use crate::link::{Chance, Link};
+use crate::link::{Chance, HEADERS, Link};
 use posse_core::{Duration, Instant};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -15,8 +15,6 @@ use std::rc::Rc;
 const TICK: Duration = Duration::from_micros(16_667);
 /// Bytes on the wire a message that quinn 0.11 takes at 1 % loss, acknowledgements included, and how much more is allowed.
 const QUINN: (f64, f64) = (129.0, 2.5);
-/// IPv4 and UDP.
-const HEADERS: usize = 28;
 
 /// What went over the wires of a world.
 #[derive(Default)]
@@ -126,7 +124,7 @@ pub(super) fn words(plan: Plan) -> Report {
     bench.pass(secs(if plan.quick { 3 } else { 20 }));
     let after = counts(&bench, &wire);
     let each = (after.1 - before.1) / (after.0 - before.0);
-    // RFC 9000 §13.2.2: one for two; and now and then one that waited its time, or a limit that was due.
+    // One for ten where so many come; and now and then one that waited its time, or a limit that was due.
     report.figures.push(Figure::new("acknowledgements a packet of bulk", each, "", Bound::AtMost(0.15)));
     // Idle: logged in, and not a message.
     let flow = Flow { pace: Pace::Every(secs(1), 0), ..base.flows[0] };

@@ -3,13 +3,10 @@
 use super::bench::Bench;
 use super::workloads::{CUBIC, TOLERANT, alone, carries, ms, narrow, secs};
 use super::{Bound, Figure, Picture, Plan, Report};
-use crate::link::{Chance, Direction, Link};
+use crate::link::{Chance, Direction, HEADERS, Link};
 use crate::scenario::run::Run;
 use crate::scenario::{ClientIndex, Scenario};
 use posse_core::Duration;
-
-/// IPv4 and UDP.
-const HEADERS: usize = 28;
 
 /// Two players on the internet; what the first sends to the second is more than the second's link of 20 Mb/s carries. After
 /// five seconds that link takes smaller packets, and drops the others without a word.

@@ -124,6 +124,7 @@ pub(in crate::transport) struct Dropped {
     pub(in crate::transport) overflowed: u64,
     /// Their deadline was over.
     pub(in crate::transport) expired: u64,
+    /// They may only go directly, and there was no direct path.
     pub(in crate::transport) unrelayed: u64,
     /// A newer one of the same key took their place.
     pub(in crate::transport) superseded: u64,
