@@ -4,9 +4,9 @@ use super::engine::{Engine, Held, Role};
 use crate::driver::{DriverStats, UpdateError};
 use crate::socket::BindError;
 use crate::{ClientOptions, ConnectError};
-use posse_core::client::{Client as Machine, Memory, PeerView, SendError, Sent, UnknownPeer};
+use posse_core::client::{Client as Machine, Memory, PeerView, SendError, Sent, ServerAbout, UnknownPeer};
 use posse_core::{
-    CandidateReport, Channel, ClientEvent, GroupId, Instant, PathPolicy, PeerId, PeerReport, SendOptions, To,
+    CandidateReport, Channel, ClientEvent, GroupId, Instant, PathPolicy, PeerId, PeerReport, SendOptions, Target, To,
 };
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -84,6 +84,29 @@ impl Client {
         self.engine().try_send(|machine, now| machine.send(now, to, channel, bytes, options))
     }
 
+    /// Sends a message to several peers and groups, one copy each, and waits while there is no room for all of them: see
+    /// [`posse_core::Client::send_list`]. Cancel safe in the same way.
+    pub async fn send_list(
+        &self,
+        to: &[Target],
+        channel: Channel,
+        bytes: &[u8],
+        options: SendOptions,
+    ) -> Result<Sent, SendError> {
+        self.engine().send(|machine, now| machine.send_list(now, to, channel, bytes, options)).await
+    }
+
+    /// The same if there is room now.
+    pub fn try_send_list(
+        &self,
+        to: &[Target],
+        channel: Channel,
+        bytes: &[u8],
+        options: SendOptions,
+    ) -> Result<Sent, SendError> {
+        self.engine().try_send(|machine, now| machine.send_list(now, to, channel, bytes, options))
+    }
+
     /// Logs out and waits until that is done. What was sent reliably before is still delivered, for a second at most; the
     /// word of it is repeated in case it is lost, which takes about a second more.
     ///
@@ -95,6 +118,16 @@ impl Client {
     /// This client's id, once it is logged in.
     pub fn id(&self) -> Option<PeerId> {
         self.engine().look(Machine::id)
+    }
+
+    /// The groups that it is in.
+    pub fn groups(&self) -> Vec<GroupId> {
+        self.engine().look(|machine| machine.groups().collect())
+    }
+
+    /// What the server said of itself, once logged in.
+    pub fn about(&self) -> Option<ServerAbout> {
+        self.engine().look(Machine::about)
     }
 
     /// Everyone with whom it shares a group, and how traffic with each goes.
@@ -150,6 +183,12 @@ impl Client {
     /// What went through the socket so far.
     pub fn stats(&self) -> DriverStats {
         self.engine().lock().driver.stats()
+    }
+
+    /// Why the recording ended early, if it did; told once.
+    #[cfg(feature = "recorder")]
+    pub fn recording_error(&self) -> Option<std::io::Error> {
+        self.engine().lock().driver.recording_error()
     }
 
     /// Why the events ended, if that was the socket's fault.

@@ -7,14 +7,17 @@ use crate::socket::BindError;
 use crate::{ServeError, ServerOptions};
 use posse_core::client::{Memory, SendError, Sent};
 use posse_core::server::{
-    AcceptError, CreateGroupError, DestroyError, GroupOptions, JoinError, LeaveError, PolicyError, Server as Machine,
-    ServerCounters, ServerSize, UnknownClient,
+    AcceptError, CreateGroupError, DestroyError, GroupOptions, HostRank, HostWeights, JoinError, LeaveError,
+    NatBehaviour, PolicyError, Server as Machine, ServerCounters, ServerSize, UnknownClient,
 };
-use posse_core::{Channel, GroupId, Instant, LoginId, PairReport, Path, PathPolicy, PeerId, SendOptions, ServerEvent};
+use posse_core::{
+    Channel, GroupId, Instant, LoginId, PairReport, Path, PathPolicy, PeerId, SendOptions, ServerEvent, Target, To,
+};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 impl Role for Machine {
     type Event = ServerEvent;
@@ -99,38 +102,67 @@ impl Server {
         self.engine().act(|machine, now| machine.destroy_group(now, group))
     }
 
-    /// Sends a message to a client, and waits while there is no room for it.
+    /// Ends all groups that have no members, and says how many there were.
+    pub fn destroy_empty_groups(&self) -> usize {
+        self.engine().act(|machine, now| machine.destroy_empty_groups(now))
+    }
+
+    /// Sends a message to a client, or to a group that the server is a member of, and waits while there is no room for it.
     ///
     /// Cancel safe: when dropped before it is ready, nothing was sent.
-    pub async fn send(&self, to: PeerId, channel: Channel, bytes: &[u8]) -> Result<Sent, SendError> {
+    pub async fn send(&self, to: impl Into<To>, channel: Channel, bytes: &[u8]) -> Result<Sent, SendError> {
         self.send_with(to, channel, bytes, SendOptions::default()).await
     }
 
     /// The same with options. Cancel safe in the same way.
     pub async fn send_with(
         &self,
-        to: PeerId,
+        to: impl Into<To>,
         channel: Channel,
         bytes: &[u8],
         options: SendOptions,
     ) -> Result<Sent, SendError> {
+        let to = to.into();
         self.engine().send(|machine, now| machine.send(now, to, channel, bytes, options)).await
     }
 
     /// Sends a message if there is room for it now; [`ServerEvent::Writable`] tells when there is again.
-    pub fn try_send(&self, to: PeerId, channel: Channel, bytes: &[u8]) -> Result<Sent, SendError> {
+    pub fn try_send(&self, to: impl Into<To>, channel: Channel, bytes: &[u8]) -> Result<Sent, SendError> {
         self.try_send_with(to, channel, bytes, SendOptions::default())
     }
 
     /// The same with options.
     pub fn try_send_with(
         &self,
-        to: PeerId,
+        to: impl Into<To>,
         channel: Channel,
         bytes: &[u8],
         options: SendOptions,
     ) -> Result<Sent, SendError> {
         self.engine().try_send(|machine, now| machine.send(now, to, channel, bytes, options))
+    }
+
+    /// Sends a message to several clients and groups, one copy each, and waits while there is no room for all of them: see
+    /// [`posse_core::Server::send_list`]. Cancel safe in the same way.
+    pub async fn send_list(
+        &self,
+        to: &[Target],
+        channel: Channel,
+        bytes: &[u8],
+        options: SendOptions,
+    ) -> Result<Sent, SendError> {
+        self.engine().send(|machine, now| machine.send_list(now, to, channel, bytes, options)).await
+    }
+
+    /// The same if there is room now.
+    pub fn try_send_list(
+        &self,
+        to: &[Target],
+        channel: Channel,
+        bytes: &[u8],
+        options: SendOptions,
+    ) -> Result<Sent, SendError> {
+        self.engine().try_send(|machine, now| machine.send_list(now, to, channel, bytes, options))
     }
 
     /// Ends all sessions and waits until that is done. What was sent reliably before is still delivered, for a second at
@@ -149,6 +181,36 @@ impl Server {
     /// The members of a group.
     pub fn members(&self, group: GroupId) -> Vec<PeerId> {
         self.engine().look(|machine| machine.members(group).collect())
+    }
+
+    /// All groups.
+    pub fn groups(&self) -> Vec<GroupId> {
+        self.engine().look(|machine| machine.groups().collect())
+    }
+
+    /// The group that goes by this number now, if any does: see [`GroupOptions::number`].
+    pub fn group_numbered(&self, number: u32) -> Option<GroupId> {
+        self.engine().look(|machine| machine.group_numbered(number))
+    }
+
+    /// The clients with which a client shares a group, each once.
+    pub fn peers_of(&self, client: PeerId) -> Vec<PeerId> {
+        self.engine().look(|machine| machine.peers_of(client).collect())
+    }
+
+    /// The round-trip time between two clients the way that traffic goes now, and whether that is directly.
+    pub fn pair_rtt(&self, a: PeerId, b: PeerId) -> Option<(Duration, bool)> {
+        self.engine().look(|machine| machine.pair_rtt(a, b))
+    }
+
+    /// The members of a group as hosts, the best first: see [`posse_core::Server::rank_hosts`].
+    pub fn rank_hosts(&self, group: GroupId, weights: HostWeights) -> Vec<HostRank> {
+        self.engine().look(|machine| machine.rank_hosts(group, weights))
+    }
+
+    /// How the NAT in front of a client behaves, as far as [`ServerOptions::doors`] could tell.
+    pub fn nat(&self, client: PeerId) -> Option<NatBehaviour> {
+        self.engine().act(|machine, now| machine.nat(now, client))
     }
 
     /// How traffic between two clients goes, as last reported.
@@ -200,6 +262,12 @@ impl Server {
     /// What went through the socket so far.
     pub fn stats(&self) -> DriverStats {
         self.engine().lock().driver.stats()
+    }
+
+    /// Why the recording ended early, if it did; told once.
+    #[cfg(feature = "recorder")]
+    pub fn recording_error(&self) -> Option<std::io::Error> {
+        self.engine().lock().driver.recording_error()
     }
 
     /// Why the events ended, if that was the socket's fault.
