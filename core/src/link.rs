@@ -508,6 +508,7 @@ impl Link {
     /// Writes what is due, as long as there is room.
     pub(crate) fn transmit(&mut self, now: Instant, route: &mut Route<'_>, out: &mut Outbox) {
         self.transport.on_wake(now);
+        self.transport.set_batches(out.max_segments() > 1);
         self.settle(now);
         self.renew_keys(now);
         while out.room() >= DATAGRAM && (self.answer(now, route, out) || self.probe(now, route, out)) {}

@@ -85,6 +85,11 @@ impl Outbox {
         self.max_segments = segments.max(1);
     }
 
+    /// How many segments one send may carry.
+    pub(crate) fn max_segments(&self) -> u16 {
+        self.max_segments
+    }
+
     /// Bytes that can still be reserved; 0 when no further send can be taken.
     pub fn room(&self) -> usize {
         // A full list of sends may still take a segment at its end, which a machine cannot count on.

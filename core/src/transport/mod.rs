@@ -266,6 +266,8 @@ pub(crate) struct Transport {
     /// Until when what goes on the direct path is copied to the main path.
     mirror_until: Instant,
     avoid_direct: bool,
+    /// Whether datagrams of one length leave in batches.
+    batches: bool,
     direct_only: bool,
     rng: Rng,
 }
@@ -294,6 +296,7 @@ impl Transport {
             busy_at: None,
             mirror_until: Instant::ZERO,
             avoid_direct: false,
+            batches: false,
             direct_only: false,
             rng,
         }
@@ -652,6 +655,11 @@ impl Transport {
         if let Some(path) = self.paths.get_mut(usize::from(path)) {
             path.keepalive = interval;
         }
+    }
+
+    /// Whether the system takes several datagrams of one length at once, which makes it worth filling up packets.
+    pub(crate) fn set_batches(&mut self, batches: bool) {
+        self.batches = batches;
     }
 
     /// Smoothed round trip, once there is a sample.

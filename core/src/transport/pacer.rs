@@ -27,12 +27,17 @@ impl Pacer {
 
     /// Accounts for a packet of `bytes`, on a path of packets of up to `datagram`, at `rate` bytes a second.
     pub(super) fn on_sent(&mut self, now: Instant, bytes: u64, datagram: u64, rate: u64) {
+        self.next = self.next_after(now, bytes, datagram, rate);
+    }
+
+    /// When another packet may go once this one has gone now.
+    pub(super) fn next_after(&self, now: Instant, bytes: u64, datagram: u64, rate: u64) -> Instant {
         let cost = |bytes: u64| {
             let time = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
             Duration::from_nanos(u64::try_from(time).unwrap_or(u64::MAX))
         };
         let burst = cost((BURST_DATAGRAMS - 1) * datagram).max(BURST_TIME);
-        self.next = self.next.max(now - burst) + cost(bytes);
+        self.next.max(now - burst) + cost(bytes)
     }
 }
 

@@ -175,6 +175,14 @@ impl Path {
         self.sent.in_flight() + self.datagram() <= window && !self.sent.is_full()
     }
 
+    /// Whether window and pacing let another full packet go at once after a full one.
+    pub(super) fn has_window_for_two(&self, now: Instant) -> bool {
+        let (datagram, rate) = (self.datagram(), self.congestion.pacing_rate(self.rtt.smoothed()));
+        self.sent.in_flight() + 2 * datagram <= self.congestion.window()
+            && !self.is_draining()
+            && self.pacer.next_after(now, datagram, datagram, rate) <= now
+    }
+
     /// Whether little may be under way so that the path's least round trip shows. A fixed rate goes by no round trip.
     fn is_draining(&self) -> bool {
         self.base.is_draining() && !matches!(self.settings.algorithm, Algorithm::FixedRate(_))

@@ -139,6 +139,10 @@ pub fn flood(length: Duration, size: usize) -> (Flood, f64) {
             flood
         });
         let stats = a.client.stats();
+        if std::env::var_os("POSSE_FLOW").is_some() {
+            let path = a.client.peers().next().map(|peer| peer.direct);
+            eprintln!("{path:?}\nsender {stats:?}\nreceiver {:?}", b.client.stats());
+        }
         all_over.store(true, Ordering::Relaxed);
         (found, stats.sent_bytes as f64 / stats.sends.max(1) as f64)
     })

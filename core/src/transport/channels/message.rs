@@ -11,8 +11,9 @@ use crate::wire::buf::varint_len;
 use crate::wire::frames::{FRAGMENT_UNIT, MessageHead};
 use alloc::vec::Vec;
 
-/// Room below which a message that would fit the next packet whole is not cut to fill this one.
-const WORTH_CUTTING: usize = 160;
+/// Room below which a message that would fit the next packet whole is not cut to fill this one: two units of the grid are then
+/// the most that a piece may be, and its head is a third of them.
+const WORTH_CUTTING: usize = 64;
 /// Longest name of a scope, bytes.
 pub(super) const MAX_SCOPE_LEN: usize = 35;
 

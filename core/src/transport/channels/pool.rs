@@ -3,10 +3,11 @@
 use super::super::Usage;
 use alloc::vec::Vec;
 
-/// Spare buffers kept. Enough for the messages of some game ticks; more would be memory that a quiet link sits on.
-const SPARE: usize = 256;
-/// Bytes of capacity kept in spare buffers.
-const SPARE_BYTES: usize = 128 << 10;
+/// Spare buffers kept: what one acknowledgement of bulk sets free, and the messages of many game ticks.
+const SPARE: usize = 1024;
+/// Bytes of capacity kept in spare buffers: half of what a link has under way by default. They are buffers that were in use all at
+/// once, and a link that falls quiet gives them back.
+const SPARE_BYTES: usize = 512 << 10;
 
 /// Spare buffers.
 #[derive(Debug, Default)]

@@ -156,7 +156,7 @@ fn memory_is_told_and_an_idle_link_gives_its_buffers_back() {
     pair.run(ms(1));
     assert_eq!(memory(&pair, B).receiving.used, 0);
     assert!(memory(&pair, B).spare.used > 100_000);
-    assert_eq!(memory(&pair, A).spare, Usage { used: 0, budget: 256 << 10 });
+    assert_eq!(memory(&pair, A).spare, Usage { used: 0, budget: 1 << 20 });
     pair.send(A, PEER, b"");
     pair.run(ms(1900));
     assert!(memory(&pair, B).spare.used > 100_000, "not between two messages of a game");

@@ -1,6 +1,7 @@
 //! Two ends, virtual time, and a network that loses, delays, reorders, duplicates and cuts.
 
 mod attacks;
+mod batches;
 mod channels;
 mod controllers;
 mod credit;
