@@ -41,13 +41,15 @@ pub use std_client::{Client, ClientOptions, ConnectError};
 pub use std_server::{ServeError, Server, ServerOptions};
 
 pub use posse_core;
-pub use posse_core::client::{Memory, Overflow, PeerView, SendError, Sent, ServerAbout, UnknownPeer, Usage};
+pub use posse_core::client::{
+    Memory, Overflow, PeerView, SendError, Sent, ServerAbout, ServerTime, UnknownPeer, Usage,
+};
 pub use posse_core::config::{
     Admission, Algorithm, ConfigError, Congestion, Doors, Limits, Rate, RelayBudget, SearchLimits, Techniques, Tickets,
     Timers,
 };
 pub use posse_core::server::{
     AcceptError, CreateGroupError, DestroyError, GroupOptions, HostRank, HostWeights, JoinError, LeaveError,
-    LoginCounters, NatBehaviour, NatMapping, PolicyError, ServerCounters, ServerSize, UnknownClient,
+    LoginCounters, NatBehaviour, NatMapping, PolicyError, ServerCounters, ServerSize, TimeoutError, UnknownClient,
 };
 pub use posse_core::*;

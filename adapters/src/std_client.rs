@@ -4,7 +4,7 @@ use crate::driver::{Driver, DriverStats, UpdateError};
 use crate::recording::{RecordError, Recording};
 use crate::seed::{SeedError, aes_hardware, os_seed};
 use crate::socket::BindError;
-use posse_core::client::{Client as Machine, Memory, PeerView, SendError, Sent, UnknownPeer};
+use posse_core::client::{Client as Machine, Memory, PeerView, SendError, Sent, ServerTime, UnknownPeer};
 use posse_core::config::{ClientConfig, ConfigError, Congestion, Limits, Timers};
 use posse_core::secure::suites;
 use posse_core::{
@@ -248,6 +248,11 @@ impl Client {
     /// The members of a group, this client included; nobody if it is in no such group.
     pub fn members(&self, group: GroupId) -> impl Iterator<Item = PeerId> + '_ {
         self.driver.machine().members(group)
+    }
+
+    /// What the server's clock shows now, and how far off that may be; see [`posse_core::Client::server_time`].
+    pub fn server_time(&self) -> Option<ServerTime> {
+        self.driver.machine().server_time(self.driver.now())
     }
 
     /// Smoothed round-trip time to the server.

@@ -11,7 +11,7 @@ use posse_core::config::{
 use posse_core::secure::suites;
 use posse_core::server::{
     AcceptError, CreateGroupError, DestroyError, GroupOptions, HostRank, HostWeights, JoinError, LeaveError,
-    NatBehaviour, PolicyError, Server as Machine, ServerCounters, ServerSize, UnknownClient,
+    NatBehaviour, PolicyError, Server as Machine, ServerCounters, ServerSize, TimeoutError, UnknownClient,
 };
 use posse_core::{
     Channel, GroupId, Instant, LoginId, Machine as _, PairReport, Path, PathPolicy, PeerId, SendOptions, ServerEvent,
@@ -185,6 +185,12 @@ impl Server {
     pub fn disconnect(&mut self, client: PeerId) -> Result<(), UnknownClient> {
         let now = self.driver.now();
         self.driver.machine_mut().disconnect(now, client)
+    }
+
+    /// How long this client may be silent from now on; see [`posse_core::Server::set_timeout`].
+    pub fn set_timeout(&mut self, client: PeerId, timeout: Duration) -> Result<(), TimeoutError> {
+        let now = self.driver.now();
+        self.driver.machine_mut().set_timeout(now, client, timeout)
     }
 
     /// Makes a group. Its members can message one another as soon as they learn of it.

@@ -90,6 +90,8 @@ fn three_programs_in_one_room_account_for_every_message() {
         assert_eq!(told[0]["type"], "connected");
         assert_eq!((&told[0]["room"], &told[0]["name"]), (&"lobby".into(), &name.into()));
         assert_eq!(of(&told, "member_joined").len(), 2);
+        let clocks = of(&told, "clock");
+        assert!(clocks.len() == 1 && clocks[0]["server_ms"].as_f64() > clocks[0]["error_ms"].as_f64(), "{clocks:?}");
         let summaries = of(&told, "summary");
         assert_eq!(summaries.len(), 2);
         assert_eq!(told.last().unwrap()["type"], "summary");
@@ -451,4 +453,29 @@ fn a_process_that_stood_still_for_a_second_goes_on_and_nothing_is_lost() {
     for mut client in [ann, ben] {
         assert_eq!(client.wait().unwrap().code(), Some(0));
     }
+}
+
+#[test]
+fn who_stands_still_is_shown_as_offline_and_then_as_online_and_nothing_is_lost() {
+    let patience = ["--patience", "15"];
+    let mut server = Server::new(&patience);
+    let join = |name| server.join(name, &[&["--every", "50", "--json"], &patience[..]].concat()).spawn().unwrap();
+    let (mut ann, mut ben) = (join("ann"), join("ben"));
+    let mut hears = hearing(&mut ann);
+    let mut told = (&mut server.lines).lines().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    assert!(hears.any(|line| line["type"] == "message"));
+    signal(&ben, "-STOP");
+    let about_ben = |line: &Value, kind: &str| line["type"] == kind && line["peer"] == "ben" && line["id"].is_u64();
+    assert!(told.any(|line| about_ben(&line, "offline") && line["room"] == "lobby"));
+    assert!(hears.any(|line| about_ben(&line, "offline")));
+    signal(&ben, "-CONT");
+    assert!(told.any(|line| about_ben(&line, "online") && line["room"] == "lobby"));
+    assert!(hears.any(|line| about_ben(&line, "online")));
+    assert!(hears.any(|line| line["type"] == "message"));
+    terminate(&ann);
+    let summary = hears.find(|line| line["type"] == "summary").unwrap();
+    assert_eq!((&summary["lost"], &summary["repeated"], &summary["reordered"]), (&0.into(), &0.into(), &0.into()));
+    assert_eq!(ann.wait().unwrap().code(), Some(0));
+    ben.kill().unwrap();
+    ben.wait().unwrap();
 }

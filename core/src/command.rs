@@ -233,6 +233,13 @@ pub enum Command {
         /// Whether nobody is let in.
         on: bool,
     },
+    /// Server: how long a client may be silent.
+    SetTimeout {
+        /// Whose session.
+        client: PeerId,
+        /// Then it is over.
+        timeout: core::time::Duration,
+    },
     /// Server: end a group.
     DestroyGroup {
         /// Which.

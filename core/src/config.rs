@@ -276,8 +276,15 @@ pub struct Timers {
     pub server_keepalive: Duration,
     /// An idle direct path sends a ping so often. Shorter than the server's, as peers' NATs come in pairs.
     pub direct_keepalive: Duration,
-    /// A session from which nothing is heard for so long is over.
+    /// Who does not answer for so long is shown as offline: [`crate::ServerEvent::ClientOffline`], [`crate::ClientEvent::ServerOffline`].
+    /// Longer than a mobile network's change of cell, short enough to tell players of. At both ends.
+    pub offline: Duration,
+    /// A server ends a session from which nothing was heard for so long. A minute after it is shown as offline, in which ids,
+    /// groups and reliable messages are kept.
     pub session_idle: Duration,
+    /// A client goes on with its peers for so long without a word from the server; then its session is over. Longer than
+    /// [`Self::session_idle`], so that it asks a server that is there again at least once after that one gave it up.
+    pub lease: Duration,
     /// A join that some member has not processed by then completes as timed out.
     pub join: Duration,
 }
@@ -289,7 +296,9 @@ impl Default for Timers {
             decision: Duration::from_secs(30),
             server_keepalive: Duration::from_secs(10),
             direct_keepalive: Duration::from_secs(5),
+            offline: Duration::from_secs(10),
             session_idle: Duration::from_secs(75),
+            lease: Duration::from_secs(90),
             join: Duration::from_secs(30),
         }
     }
@@ -418,14 +427,21 @@ const LEAST_TIMER: Duration = Duration::from_millis(100);
 /// Keepalives that a session outlives when they are lost one after another: with one only, every loss would end it.
 const KEEPALIVES_A_SESSION: u32 = 2;
 
+/// How long a session must be allowed to be silent at the least.
+pub(crate) fn least_session_idle(timers: &Timers) -> Duration {
+    let keepalives = timers.server_keepalive.saturating_mul(KEEPALIVES_A_SESSION);
+    keepalives.max(timers.offline).max(LEAST_TIMER)
+}
+
 pub(crate) fn check_timers(timers: &Timers) -> Result<(), ConfigError> {
-    let idle = timers.server_keepalive.saturating_mul(KEEPALIVES_A_SESSION).max(LEAST_TIMER);
     let least = [
         ("handshake", timers.handshake, LEAST_TIMER),
         ("decision", timers.decision, LEAST_TIMER),
         ("server_keepalive", timers.server_keepalive, LEAST_TIMER),
         ("direct_keepalive", timers.direct_keepalive, LEAST_TIMER),
-        ("session_idle", timers.session_idle, idle),
+        ("offline", timers.offline, LEAST_TIMER),
+        ("session_idle", timers.session_idle, least_session_idle(timers)),
+        ("lease", timers.lease, timers.session_idle),
         ("join", timers.join, LEAST_TIMER),
     ];
     match least.into_iter().find(|(_, value, min)| value < min) {
@@ -454,7 +470,8 @@ mod tests {
         assert_eq!(text, "timer `session_idle` is 75s, at least 80s is needed");
         let timers = Timers { join: Duration::ZERO, ..Timers::default() };
         assert!(matches!(check_timers(&timers), Err(ConfigError::Timer { name: "join", .. })));
-        let timers = Timers { server_keepalive: Duration::MAX, session_idle: Duration::MAX, ..Timers::default() };
+        let max = Duration::MAX;
+        let timers = Timers { server_keepalive: max, session_idle: max, lease: max, ..Timers::default() };
         assert_eq!(check_timers(&timers), Ok(()), "nothing overflows");
     }
 

@@ -44,6 +44,24 @@ pub enum ClientEvent {
         /// Why.
         why: LeaveReason,
     },
+    /// The server does not answer (see [`crate::Timers::offline`]). The session goes on, and so does what goes directly to
+    /// peers: reliable messages wait, unreliable ones by way of the server are dropped. [`Self::ServerOnline`] or
+    /// [`Self::Ended`] follows.
+    ServerOffline,
+    /// The server answers again. Nothing reliable was lost; ids and groups are what they were.
+    ServerOnline,
+    /// Nothing gets to a member at present: the server does not hear of it, or this client not of the server, and there is no
+    /// direct path. It stays in its groups; reliable messages wait, unreliable ones are dropped. [`Self::MemberOnline`] follows,
+    /// or that it left.
+    MemberOffline {
+        /// Who.
+        member: PeerId,
+    },
+    /// A member that was offline can be reached again.
+    MemberOnline {
+        /// Who.
+        member: PeerId,
+    },
     /// Traffic with a peer goes another way now, or for another reason.
     PathChanged {
         /// Which peer.
@@ -91,6 +109,17 @@ pub enum ServerEvent {
         client: PeerId,
         /// Why.
         why: EndReason,
+    },
+    /// A client does not answer (see [`crate::Timers::offline`]). It keeps its id and stays in its groups, and what is sent to
+    /// it reliably waits for it. [`Self::ClientOnline`] or [`Self::ClientLeft`] follows.
+    ClientOffline {
+        /// Who.
+        client: PeerId,
+    },
+    /// A client that was offline answers again.
+    ClientOnline {
+        /// Who.
+        client: PeerId,
     },
     /// What became of a join. Exactly one for each member that was put into a group.
     JoinCompleted {

@@ -146,6 +146,8 @@ fn describe(frame: &Frame<'_>) -> (u8, Fact) {
         Frame::MaxMessage(_) => (18, Fact::Other),
         Frame::Observe(_) => (19, Fact::Other),
         Frame::Knock(_) => (20, Fact::Other),
+        Frame::AskTime(_) => (21, Fact::Other),
+        Frame::Time { .. } => (22, Fact::Other),
     }
 }
 
@@ -169,6 +171,8 @@ fn write_frame(w: &mut Writer<'_>, frame: &Frame<'_>) -> Result<(), NoRoom> {
         Frame::Close(reason) => frames::write_close(w, *reason),
         Frame::Observe(observe) => frames::write_observe(w, *observe),
         Frame::Knock(door) => frames::write_knock(w, *door),
+        Frame::AskTime(number) => frames::write_ask_time(w, *number),
+        Frame::Time { number, clock } => frames::write_time(w, *number, *clock),
     }
 }
 

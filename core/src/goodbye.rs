@@ -18,6 +18,10 @@ const LEAST: Duration = Duration::from_secs(1);
 /// … and at most so long.
 const MOST: Duration = Duration::from_secs(6);
 
+/// Who was silent for too long is answered for so long: a client gives up 15 s after its server, and either may have heard the
+/// other last by a keepalive's 10 s earlier.
+const LISTEN: Duration = Duration::from_secs(30);
+
 /// See the module's text.
 pub(crate) struct Goodbye {
     datagram: [u8; MAX_LEN],
@@ -40,6 +44,13 @@ impl Goodbye {
         datagram.iter_mut().zip(sealed).for_each(|(to, from)| *to = *from);
         let until = now + pto.saturating_mul(PTOS).clamp(LEAST, MOST);
         Self { datagram, len, to, pause: pto, next: now + pto, until, heard: 0, enough: 1, answer: false }
+    }
+
+    /// Says it no more by itself, only to whom speaks: for an end that was silent for so long that its address may be
+    /// another's by now.
+    pub(crate) fn listening(self, now: Instant) -> Self {
+        let until = now + LISTEN;
+        Self { next: until, until, ..self }
     }
 
     /// A datagram of the link that is over came.

@@ -23,6 +23,7 @@ mod meter;
 pub mod outbox;
 mod path;
 mod policy;
+mod presence;
 mod relay;
 mod report;
 mod schedule;
@@ -33,7 +34,7 @@ pub mod time;
 mod transport;
 pub mod wire;
 
-pub use client::Client;
+pub use client::{Client, ServerTime};
 pub use command::{Class, Command, GroupRules, SendOptions, Target, To};
 pub use config::{Algorithm, ClientConfig, ConfigError, Congestion, Limits, ServerConfig, Timers};
 pub use event::{

@@ -16,6 +16,7 @@ use crate::machine::{Ecn, Wake};
 use crate::outbox::{Outbox, Transmit};
 use crate::path::{Ask, Gate, Moved, Over, Pace, Punch, PunchEvent, Roaming, Verdict, Way};
 use crate::policy::Prefer;
+use crate::presence::Presence;
 use crate::secure::{OpenError, PATHS, Protection, RelayKey};
 use crate::time::{Duration, Instant};
 use crate::transport::{DIRECT, LinkFrame, MAIN, PathEvent, PathId, Scope, Transport, TransportSendError, Violation};
@@ -146,9 +147,11 @@ pub(crate) struct Link {
     /// client's.
     observe: Option<Observe>,
     knocked: Option<u8>,
+    /// When the server was asked for its time, and what it said.
+    time: Option<(Instant, Instant)>,
     /// The other end closed, for this reason.
     closed: Option<u8>,
-    last_received: Instant,
+    presence: Presence,
     /// Reused between packets.
     frames: Vec<LinkFrame>,
 }
@@ -212,8 +215,9 @@ impl Link {
             generation: (0, now),
             observe: None,
             knocked: None,
+            time: None,
             closed: None,
-            last_received: now,
+            presence: Presence::new(now),
             frames: Vec::new(),
         }
     }
@@ -235,9 +239,30 @@ impl Link {
         self.closed
     }
 
-    /// When the last authentic packet came.
-    pub(crate) fn last_received(&self) -> Instant {
-        self.last_received
+    /// Whether the other end is there, judged by the main path.
+    pub(crate) fn presence(&mut self) -> &mut Presence {
+        &mut self.presence
+    }
+
+    pub(crate) fn presence_ref(&self) -> &Presence {
+        &self.presence
+    }
+
+    /// This end stood still until now: what waits is asked about at once, and what was sent before says nothing of round trips.
+    pub(crate) fn on_resume(&mut self, now: Instant) {
+        self.presence.on_resume(now);
+        self.transport.on_resume(now);
+        if let Some(direct) = &mut self.direct {
+            direct.punch.on_revived(now);
+        }
+    }
+
+    /// The server can be reached again: whatever waits for a word by the relay, or for its help, need not wait longer.
+    pub(crate) fn on_revived(&mut self, now: Instant) {
+        self.transport.nudge();
+        if let Some(direct) = &mut self.direct {
+            direct.punch.on_revived(now);
+        }
     }
 
     /// Round-trip time of the direct path: smoothed once measured, before that as its probe saw it.
@@ -320,6 +345,11 @@ impl Link {
         self.knocked.take()
     }
 
+    /// When the server was asked for its time, and what it said to that; once.
+    pub(crate) fn take_time(&mut self) -> Option<(Instant, Instant)> {
+        self.time.take()
+    }
+
     /// Takes a datagram in that carries a connection id of this link.
     pub(crate) fn receive(
         &mut self,
@@ -331,7 +361,8 @@ impl Link {
     ) -> Result<(), Unusable> {
         let from = from.into();
         let opened = self.protection.open(path, datagram).map_err(Unusable::Sealed)?;
-        self.last_received = now;
+        let acked = self.transport.last_acked(MAIN);
+        self.presence.on_heard(now);
         let newest = self.newest.get_mut(usize::from(path));
         let newest =
             newest.is_some_and(|newest| newest.replace(opened.number.max(newest.unwrap_or(0))) < Some(opened.number));
@@ -350,6 +381,9 @@ impl Link {
             }
         }
         self.frames = frames;
+        if self.transport.last_acked(MAIN) != acked {
+            self.presence.on_answered(now);
+        }
         // A packet that only asks to be observed is a probing packet (RFC 9000 §9.1): it comes from elsewhere on purpose.
         if newest && self.roaming.is_some() && self.observe.is_none() && from.socket == SocketId::MAIN {
             self.heard_from(now, path, from);
@@ -388,8 +422,10 @@ impl Link {
             LinkFrame::Close(reason) => self.closed = Some(reason),
             LinkFrame::Observe(observe) if self.roaming.is_some() => self.observe = Some(observe),
             LinkFrame::Knock(door) if self.direct.is_none() && self.roaming.is_none() => self.knocked = Some(door),
+            LinkFrame::AskTime(number) if self.roaming.is_some() => self.transport.tell_time(number),
+            LinkFrame::Time { asked, clock } => self.time = Some((asked, Instant(clock))),
             // Said to an end that has no use for it.
-            LinkFrame::Observe(_) | LinkFrame::Knock(_) => {}
+            LinkFrame::Observe(_) | LinkFrame::Knock(_) | LinkFrame::AskTime(_) => {}
         }
         Ok(())
     }
@@ -601,6 +637,9 @@ impl Link {
             Body::Due => {
                 let built = self.transport.build(now, path, &mut w)?;
                 ecn = built.ecn;
+                if path == MAIN && built.ack_eliciting {
+                    self.presence.on_asked(now);
+                }
                 built.pn
             }
             Body::Probe { challenge, response } => self.transport.build_probe(now, path, &mut w, challenge, response),

@@ -284,6 +284,11 @@ impl Put<'_> {
                 self.u64(b.raw());
                 self.policy(*policy);
             }
+            Command::SetTimeout { client, timeout } => {
+                self.u8(14);
+                self.u64(client.raw());
+                self.duration(*timeout);
+            }
             _ => return Err(Unknown),
         }
         Ok(())
@@ -534,6 +539,7 @@ impl<'a> Get<'a> {
             11 => Command::Restrict { peer: self.peer()?, policy: self.policy()? },
             12 => Command::SetGroupPolicy { group: self.group()?, policy: self.policy()? },
             13 => Command::SetPairPolicy { a: self.peer()?, b: self.peer()?, policy: self.policy()? },
+            14 => Command::SetTimeout { client: self.peer()?, timeout: self.duration()? },
             _ => return None,
         })
     }
@@ -630,6 +636,7 @@ mod tests {
             Command::Leave { member: peer, group },
             Command::DestroyGroup { group },
             Command::Drain { on: true },
+            Command::SetTimeout { client: peer, timeout: Duration::new(5, 6) },
         ];
         commands.iter().for_each(|command| round_trip(Entry::Command(command)));
         [Entry::Transmit(room), Entry::PollEvent, Entry::PollRequest].into_iter().for_each(round_trip);

@@ -191,7 +191,9 @@ fn get_rest(get: &mut Get<'_>) -> Option<(Limits, Timers, Congestion)> {
         &mut timers.decision,
         &mut timers.server_keepalive,
         &mut timers.direct_keepalive,
+        &mut timers.offline,
         &mut timers.session_idle,
+        &mut timers.lease,
         &mut timers.join,
     ] {
         *timer = get.duration()?;
@@ -221,13 +223,15 @@ fn sizes(limits: &Limits) -> [usize; 8] {
     ]
 }
 
-fn times(timers: &Timers) -> [posse_core::Duration; 6] {
+fn times(timers: &Timers) -> [posse_core::Duration; 8] {
     [
         timers.handshake,
         timers.decision,
         timers.server_keepalive,
         timers.direct_keepalive,
+        timers.offline,
         timers.session_idle,
+        timers.lease,
         timers.join,
     ]
 }

@@ -279,7 +279,7 @@ fn after_all_sessions_ended_nothing_of_them_remains_at_the_server() {
     // The third vanishes without a word, the fourth is behind a cut link.
     lab.world.cut(apps[2]);
     lab.world.cut(apps[3]);
-    lab.world.run_for(Duration::from_secs(90)).unwrap();
+    lab.world.run_for(Duration::from_secs(100)).unwrap();
     assert_eq!(lab.world.machine(lab.desk).server.size(), Default::default());
     assert!(lab.world.machine(apps[3]).log.iter().any(|l| matches!(l, Logged::Event(ClientEvent::Ended(_)))));
 }

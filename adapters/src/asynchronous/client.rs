@@ -4,7 +4,7 @@ use super::engine::{Engine, Held, Role};
 use crate::driver::{DriverStats, UpdateError};
 use crate::socket::BindError;
 use crate::{ClientOptions, ConnectError};
-use posse_core::client::{Client as Machine, Memory, PeerView, SendError, Sent, ServerAbout, UnknownPeer};
+use posse_core::client::{Client as Machine, Memory, PeerView, SendError, Sent, ServerAbout, ServerTime, UnknownPeer};
 use posse_core::{
     CandidateReport, Channel, ClientEvent, GroupId, Instant, PathPolicy, PeerId, PeerReport, SendOptions, Target, To,
 };
@@ -158,6 +158,11 @@ impl Client {
     /// The members of a group, this client included; nobody if it is in no such group.
     pub fn members(&self, group: GroupId) -> Vec<PeerId> {
         self.engine().look(|machine| machine.members(group).collect())
+    }
+
+    /// What the server's clock shows now, and how far off that may be; see [`posse_core::Client::server_time`].
+    pub fn server_time(&self) -> Option<ServerTime> {
+        self.engine().look_now(Machine::server_time)
     }
 
     /// Smoothed round-trip time to the server.

@@ -85,6 +85,12 @@ impl<M: Role> Engine<M> {
         f(self.lock().driver.machine())
     }
 
+    /// The same, with the time of its driver.
+    pub(super) fn look_now<R>(&self, f: impl FnOnce(&M, Instant) -> R) -> R {
+        let shared = self.lock();
+        f(shared.driver.machine(), shared.driver.now())
+    }
+
     /// Gives the machine something to do, and has the task look at what comes of it.
     pub(super) fn act<R>(&self, f: impl FnOnce(&mut M, Instant) -> R) -> R {
         let result = self.lock().act(f);

@@ -8,7 +8,7 @@ use crate::{ServeError, ServerOptions};
 use posse_core::client::{Memory, SendError, Sent};
 use posse_core::server::{
     AcceptError, CreateGroupError, DestroyError, GroupOptions, HostRank, HostWeights, JoinError, LeaveError,
-    NatBehaviour, PolicyError, Server as Machine, ServerCounters, ServerSize, UnknownClient,
+    NatBehaviour, PolicyError, Server as Machine, ServerCounters, ServerSize, TimeoutError, UnknownClient,
 };
 use posse_core::{
     Channel, GroupId, Instant, LoginId, PairReport, Path, PathPolicy, PeerId, SendOptions, ServerEvent, Target, To,
@@ -80,6 +80,11 @@ impl Server {
     /// Ends a client's session.
     pub fn disconnect(&self, client: PeerId) -> Result<(), UnknownClient> {
         self.engine().act(|machine, now| machine.disconnect(now, client))
+    }
+
+    /// How long this client may be silent from now on; see [`posse_core::Server::set_timeout`].
+    pub fn set_timeout(&self, client: PeerId, timeout: Duration) -> Result<(), TimeoutError> {
+        self.engine().act(|machine, now| machine.set_timeout(now, client, timeout))
     }
 
     /// Makes a group. Its members can message one another as soon as they learn of it.

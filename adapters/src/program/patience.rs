@@ -14,7 +14,8 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
 /// Sets it, and keepalives so often that four of them may be lost in a row.
 pub(crate) fn set(timers: &mut Timers, patience: Option<Duration>) {
     let Some(patience) = patience else { return };
-    timers.session_idle = patience;
+    (timers.session_idle, timers.lease) = (patience, patience);
+    timers.offline = timers.offline.min(patience / 2);
     timers.server_keepalive = timers.server_keepalive.min(patience / 5);
     timers.direct_keepalive = timers.direct_keepalive.min(patience / 5);
 }

@@ -257,6 +257,12 @@ impl Report {
             Change::Left { client, name, room, members } if self.json => {
                 say_json("member_left", member(client, name, room, *members));
             }
+            Change::Offline { client, name, room } if self.json => {
+                say_json("offline", json!({ "peer": name, "id": client.raw(), "room": room, "at_ms": at_ms }));
+            }
+            Change::Online { client, name, room } if self.json => {
+                say_json("online", json!({ "peer": name, "id": client.raw(), "room": room, "at_ms": at_ms }));
+            }
             Change::Refused { from, why } if self.json => {
                 say_json("refused", json!({ "address": from.to_string(), "why": why.to_string(), "at_ms": at_ms }));
             }
@@ -269,6 +275,8 @@ impl Report {
             Change::Left { name, room, members, .. } => {
                 say(&format!("{} has left {} ({members} there)", tame(name), tame(room)));
             }
+            Change::Offline { name, room, .. } => say(&format!("{} in {} does not answer", tame(name), tame(room))),
+            Change::Online { name, room, .. } => say(&format!("{} in {} answers again", tame(name), tame(room))),
             Change::Refused { from, why } => say(&format!("refused {from}: {why}")),
             Change::Failed { why, .. } => say(&format!("could not seat a client: {why}")),
             _ => {}

@@ -34,6 +34,17 @@ pub enum RoomEvent {
         /// How it goes.
         path: Path,
     },
+    /// Nothing gets to somebody at present; `peer` is [`PeerId::SERVER`] if the server does not answer. What is sent reliably
+    /// waits.
+    Offline {
+        /// Who.
+        peer: PeerId,
+    },
+    /// The same one can be reached again.
+    Online {
+        /// Who.
+        peer: PeerId,
+    },
     /// The stock server does not let this client in; it is over.
     Refused(Refusal),
     /// The login came to nothing for another reason; the client is over.
@@ -118,6 +129,10 @@ impl Room {
             }
             ClientEvent::Message(message) => RoomEvent::Message(message),
             ClientEvent::PathChanged { peer, path } => RoomEvent::Path { peer, path },
+            ClientEvent::MemberOffline { member } => RoomEvent::Offline { peer: member },
+            ClientEvent::MemberOnline { member } => RoomEvent::Online { peer: member },
+            ClientEvent::ServerOffline => RoomEvent::Offline { peer: PeerId::SERVER },
+            ClientEvent::ServerOnline => RoomEvent::Online { peer: PeerId::SERVER },
             ClientEvent::LoginFailed(LoginFailure::Rejected { message }) => match Refusal::parse(&message) {
                 Some(refusal) => RoomEvent::Refused(refusal),
                 None => RoomEvent::LoginFailed(LoginFailure::Rejected { message }),

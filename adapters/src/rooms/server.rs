@@ -62,6 +62,24 @@ pub enum Change {
         /// Members now.
         members: usize,
     },
+    /// A client does not answer. It keeps its place for now.
+    Offline {
+        /// Who.
+        client: PeerId,
+        /// Its display name.
+        name: String,
+        /// The room's name.
+        room: String,
+    },
+    /// A client that was offline answers again.
+    Online {
+        /// Who.
+        client: PeerId,
+        /// Its display name.
+        name: String,
+        /// The room's name.
+        room: String,
+    },
     /// A client was turned away.
     Refused {
         /// From where it asked.
@@ -131,6 +149,14 @@ impl Rooms {
                 }
             },
             ServerEvent::ClientLeft { client, .. } => self.left(*client),
+            &ServerEvent::ClientOffline { client } => {
+                let Guest { room, name, .. } = self.guests.get(&client)?;
+                Some(Change::Offline { client, name: name.clone(), room: room.clone() })
+            }
+            &ServerEvent::ClientOnline { client } => {
+                let Guest { room, name, .. } = self.guests.get(&client)?;
+                Some(Change::Online { client, name: name.clone(), room: room.clone() })
+            }
             ServerEvent::GroupEnded(group) => {
                 self.rooms.retain(|_, place| place.group != *group);
                 None

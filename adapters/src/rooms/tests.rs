@@ -119,6 +119,21 @@ fn a_room_ends_with_its_last_member_and_begins_anew() {
 }
 
 #[test]
+fn who_is_offline_keeps_its_place_and_is_named() {
+    let (mut stage, mut rooms) = (Stage::default(), Rooms::default());
+    rooms.handle(&to(1, "lobby"), &mut stage);
+    let client = PeerId::new(1, 1);
+    let (name, room) = ("client 1".to_owned(), "lobby".to_owned());
+    let told = rooms.handle(&ServerEvent::ClientOffline { client }, &mut stage);
+    assert_eq!(told, Some(Change::Offline { client, name: name.clone(), room: room.clone() }));
+    assert_eq!(rooms.members(), 1);
+    let told = rooms.handle(&ServerEvent::ClientOnline { client }, &mut stage);
+    assert_eq!(told, Some(Change::Online { client, name, room }));
+    let nobody = ServerEvent::ClientOffline { client: PeerId::new(9, 1) };
+    assert_eq!(rooms.handle(&nobody, &mut stage), None);
+}
+
+#[test]
 fn what_exceeds_a_bound_is_refused_with_its_reason() {
     let (mut stage, mut rooms) = (Stage::default(), Rooms::new(RoomLimits { rooms: 1, members: 1 }));
     rooms.handle(&to(1, "lobby"), &mut stage);

@@ -9,6 +9,7 @@ mod login;
 mod policy;
 mod queue;
 mod search;
+mod server_time;
 mod session;
 mod stash;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use crate::machine::{self, Entry, Input, Machine, Request, SendFailure, SocketIn
 use crate::outbox::Outbox;
 use crate::path::Way;
 use crate::policy::PathPolicy;
+use crate::presence::Sleep;
 use crate::report::{CandidateReport, PeerReport};
 use crate::secure::OpenError;
 use crate::ticket;
@@ -40,6 +42,8 @@ use session::{Around, Session};
 pub(crate) use session::{check_message, most_ready, send_error, transport_config};
 use thiserror::Error;
 
+pub use server_time::ServerTime;
+
 pub use crate::transport::{Memory, Overflow, PathStats, Usage};
 pub use policy::UnknownPeer;
 
@@ -52,6 +56,7 @@ pub struct Client {
     /// This host's addresses, with the main socket's port: what peers on the same network may try.
     local: Local,
     counters: ClientCounters,
+    sleep: Sleep,
     tap: Option<Box<dyn Tap>>,
 }
 
@@ -229,6 +234,7 @@ impl Client {
             queue: Queue::new(most_ready(&config.limits), config.limits.receive_buffer),
             local: Local::default(),
             counters: ClientCounters::default(),
+            sleep: Sleep::new(now),
             tap: None,
             config,
         })
@@ -384,6 +390,13 @@ impl Client {
         self.session().into_iter().flat_map(move |s| s.members(group))
     }
 
+    /// What the server's clock shows at `now`, and how far off that may be: half of a round trip at first, then what the best of
+    /// several said. `None` until the server was asked, a round trip after the login, and for a moment after this machine
+    /// stood still.
+    pub fn server_time(&self, now: Instant) -> Option<ServerTime> {
+        self.session().and_then(|session| session.server_time(now))
+    }
+
     /// Smoothed round-trip time to the server.
     pub fn server_rtt(&self) -> Option<Duration> {
         self.session().and_then(Session::server_rtt)
@@ -440,6 +453,7 @@ impl Client {
         };
         let parting = match (why, &self.phase) {
             (EndReason::Remote, _) => Parting::Done,
+            (EndReason::TimedOut, Phase::Online(session)) if session.is_closed() => Parting::Done,
             (EndReason::Local, Phase::Online(session)) => Parting::Flush(session.flush_until(now)),
             _ => Parting::Flush(now),
         };
@@ -507,6 +521,7 @@ impl Machine for Client {
         if let Some(tap) = &mut self.tap {
             tap.record(now, Entry::Input { input: &input, room: out.state() });
         }
+        self.notice_sleep(now);
         match input {
             Input::Datagrams { socket, from, ecn, stride, bytes, .. } => {
                 for datagram in machine::datagrams(stride, bytes) {
@@ -547,6 +562,7 @@ impl Machine for Client {
 
     fn transmit(&mut self, now: Instant, out: &mut Outbox) {
         self.record(now, Entry::Transmit(out.state()));
+        self.notice_sleep(now);
         match &mut self.phase {
             Phase::LoggingIn(login) => {
                 if login.transmit(now, &self.config, out).is_err() {
@@ -554,6 +570,7 @@ impl Machine for Client {
                 }
             }
             Phase::Online(session) => {
+                session.ask_time(now);
                 session.transmit(now, &mut self.queue, out);
                 self.settle(now);
             }
@@ -595,6 +612,16 @@ impl Machine for Client {
 }
 
 impl Client {
+    /// If this machine was not called when it had asked for it: see [`Sleep`].
+    fn notice_sleep(&mut self, now: Instant) {
+        let due = self.wake().map(|(at, _)| at);
+        if self.sleep.on_call(now, due)
+            && let Phase::Online(session) = &mut self.phase
+        {
+            session.on_resume(now);
+        }
+    }
+
     fn tell_local(&mut self, now: Instant) {
         if let Phase::Online(session) = &mut self.phase {
             session.tell_local(now, self.local.candidates());

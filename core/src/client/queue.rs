@@ -26,6 +26,8 @@ pub(super) enum Queued {
     Loopback { group: Option<GroupId>, channel: Channel, bytes: Box<[u8]> },
     /// How traffic with this peer goes has changed.
     Path(PeerId),
+    /// Whether this peer, or the server, is there has changed.
+    Presence(PeerId),
     /// There is room again on a channel.
     Writable(PeerId, Channel),
 }
@@ -35,6 +37,7 @@ pub(super) enum Queued {
 struct Marks {
     messages: usize,
     path: bool,
+    presence: bool,
     writable: Channels,
 }
 
@@ -144,6 +147,13 @@ impl Queue {
         }
     }
 
+    /// A peer, or the server, came or went.
+    pub(super) fn mark_presence(&mut self, peer: PeerId) {
+        if !core::mem::replace(&mut self.marks.entry(peer).or_default().presence, true) {
+            self.entries.push_back(Queued::Presence(peer));
+        }
+    }
+
     /// There is room again on this channel of this link.
     pub(super) fn mark_writable(&mut self, peer: PeerId, channel: Channel) {
         if self.marks.entry(peer).or_default().writable.insert(channel) {
@@ -167,6 +177,7 @@ impl Queue {
             }
             Queued::Message(peer) => self.unmark(*peer, |marks| marks.messages = marks.messages.saturating_sub(1)),
             Queued::Path(peer) => self.unmark(*peer, |marks| marks.path = false),
+            Queued::Presence(peer) => self.unmark(*peer, |marks| marks.presence = false),
             Queued::Writable(peer, channel) => self.unmark(*peer, |marks| marks.writable.remove(*channel)),
         }
         Some(entry)
@@ -193,8 +204,8 @@ impl Queue {
     /// Takes out what concerns a peer that is none any more.
     pub(super) fn forget_peer(&mut self, peer: PeerId) {
         if self.marks.remove(&peer).is_some() {
-            self.entries
-                .retain(|e| !matches!(e, Queued::Message(p) | Queued::Path(p) | Queued::Writable(p, _) if *p == peer));
+            let theirs = |entry: &Queued| matches!(entry, Queued::Message(p) | Queued::Path(p) | Queued::Presence(p) | Queued::Writable(p, _) if *p == peer);
+            self.entries.retain(|entry| !theirs(entry));
         }
     }
 

@@ -5,7 +5,9 @@
 //! messages pass the gates of the transport, so that none can overtake it.
 
 mod bounds;
+mod ending;
 mod peers;
+mod presence;
 mod view;
 
 use super::holding::Holding;
@@ -13,17 +15,16 @@ use super::login::Start;
 use super::policy::{Allowed, Policies};
 use super::queue::{Queue, Queued};
 use super::search::{Asking, Search, Sockets};
+use super::server_time::ServerClock;
 use super::stash::Stash;
-use super::{ClientCounters, Parting, SendError, Sent};
+use super::{ClientCounters, SendError, Sent};
 use crate::command::SendOptions;
 use crate::config::{ClientConfig, SearchLimits, Timers};
 use crate::entropy::{Entropy, Rng, SeededState};
 use crate::event::{ClientEvent, EndReason, LeaveReason, LoginFailure, Message, Path, RelayReason};
 use crate::group::client::{MAX_MEMBERSHIPS, View};
 use crate::ids::{Channel, GroupId, PeerId};
-use crate::link::{
-    CLOSE_LOCAL, CLOSE_TIMED_OUT, CLOSE_VIOLATION, Link, Punched, RELAYED_PAYLOAD, RelayLeg, Route, Unusable,
-};
+use crate::link::{Link, Punched, RELAYED_PAYLOAD, RelayLeg, Route, Unusable};
 use crate::machine::{Ecn, Wake};
 use crate::outbox::Outbox;
 use crate::path::{Punch, PunchConfig, Verdict, Way, is_local};
@@ -44,6 +45,7 @@ use core::net::SocketAddr;
 use hashbrown::HashMap;
 use peers::Up;
 pub(super) use peers::believable;
+use presence::Shown;
 
 /// The server link's place in the schedule; peers follow from 1.
 pub(super) const SERVER_SLOT: u32 = 0;
@@ -91,6 +93,11 @@ pub(super) struct Session {
     user_data: Box<[u8]>,
     /// What the server said of itself.
     pub(super) about: Option<About>,
+    /// Whether the server is offline.
+    shown: Shown,
+    /// Until when those who were offline along with it may be so still.
+    unsure: Option<Instant>,
+    clock: ServerClock,
     refused: Option<LoginFailure>,
     over: Option<EndReason>,
     /// Reused for control messages that go out.
@@ -111,6 +118,12 @@ pub(super) struct Peer {
     verdict: Verdict,
     /// A join of its was polled.
     met: bool,
+    /// The server does not hear of it.
+    away: bool,
+    /// It may not be there: it was not before the server was back.
+    unsure: bool,
+    /// Whether nothing gets to it.
+    shown: Shown,
     /// It broke the protocol: nothing of it is read any more.
     dead: bool,
 }
@@ -163,6 +176,9 @@ impl Session {
             local: Candidates::new(),
             user_data: Box::default(),
             about: None,
+            shown: Shown::default(),
+            unsure: None,
+            clock: ServerClock::default(),
             refused: None,
             over: None,
             control: vec![0; MAX_LEN],
@@ -183,13 +199,6 @@ impl Session {
     /// The login was turned down.
     pub(super) fn refused(&mut self) -> Option<LoginFailure> {
         self.refused.take()
-    }
-
-    /// The session ended, for this reason.
-    pub(super) fn over(&self, now: Instant) -> Option<EndReason> {
-        let silent = now.since(self.server.last_received()) >= self.timers.session_idle;
-        let closed = self.server.closed().map(|_| EndReason::Remote);
-        self.over.or(closed).or(silent.then_some(EndReason::TimedOut))
     }
 
     #[cfg(test)]
@@ -303,6 +312,7 @@ impl Session {
                 let peer = self.peer(*self.by_id.get(&peer)?).filter(|peer| peer.met)?;
                 Some(ClientEvent::PathChanged { peer: peer.id, path: path_of(peer) })
             }
+            Queued::Presence(of) => self.presence_news(of),
             Queued::Writable(to, channel) => Some(ClientEvent::Writable { to, channel }),
         }
     }
@@ -334,11 +344,15 @@ impl Session {
                         if let Some(door) = self.server.take_knocked().filter(|_| self.asking.listens()) {
                             self.tell(around.now, &ToServer::Heard { door });
                         }
+                        if let Some((asked, answer)) = self.server.take_time() {
+                            self.clock.on_answer(around.now, asked, answer);
+                        }
                         self.drain_control(around);
                     }
                     Err(Unusable::Sealed(why)) => return around.counters.sealed(why),
                     Err(Unusable::Violation(_)) => self.break_off(around.counters),
                 }
+                self.check_server(around.now, around.queue);
                 self.announce(SERVER_SLOT, around.queue);
                 self.refresh(SERVER_SLOT);
             }
@@ -373,7 +387,7 @@ impl Session {
             return;
         }
         match peer.link.receive(around.now, path, from, ecn, datagram) {
-            Ok(()) => {}
+            Ok(()) => self.make_sure(slot, around.queue),
             Err(Unusable::Sealed(why)) => return around.counters.sealed(why),
             Err(Unusable::Violation(_)) => {
                 around.counters.violations += 1;
@@ -426,12 +440,14 @@ impl Session {
                 }
             };
             self.tell(now, &message);
+            self.check_peer(slot, queue);
         }
     }
 
     pub(super) fn refresh(&mut self, slot: u32) {
+        let presence = self.server.presence_ref().wake(&self.timers).filter(|_| slot == SERVER_SLOT);
         let due = link_mut(&mut self.server, &mut self.peers, slot).and_then(|link| link.wake());
-        self.schedule.set(slot, due);
+        self.schedule.set(slot, due.into_iter().chain(presence.map(|at| (at, Wake::Idle))).min());
     }
 
     // ---- control
@@ -445,6 +461,20 @@ impl Session {
             self.over = Some(EndReason::TimedOut);
         }
         self.refresh(SERVER_SLOT);
+    }
+
+    /// Asks the server for the time, if it is time to, with a packet that goes anyway.
+    pub(super) fn ask_time(&mut self, now: Instant) {
+        if self.clock.poll(now) {
+            self.server.transport().want_time();
+        }
+    }
+
+    /// Asks the server for the time anew, at once.
+    pub(super) fn begin_time(&mut self, now: Instant) {
+        self.clock.begin(now);
+        self.ask_time(now);
+        self.server.transport().probe(MAIN);
     }
 
     /// Tells the server where this host is on its own network, if that is news.
@@ -480,6 +510,7 @@ impl Session {
                 }
                 self.user_data = user_data.into();
                 self.view = Some(View::new(me, MAX_MEMBERSHIPS));
+                self.begin_time(around.now);
                 queue.push(ClientEvent::LoggedIn { me, message: message.into() });
             }
             ToClient::About { relay: [bytes, packets], addrs } => {
@@ -513,6 +544,9 @@ impl Session {
             }
             ToClient::Lifetime { lifetime } => self.on_lifetime(around.now, lifetime),
             ToClient::Doors { doors } => self.asking.begin(around.now, self.leg.server.ip(), doors.as_slice()),
+            ToClient::PeerOffline { peer, epoch, offline } => {
+                self.peer_away(around.now, peer, epoch, offline, queue);
+            }
             ToClient::Search { peer, epoch, number, plan } => self.on_order(around.now, peer, epoch, number, plan),
             ToClient::Punch { peer, epoch, candidates } => {
                 let Some(slot) = self.by_id.get(&peer).copied() else { return Ok(()) };
@@ -559,11 +593,13 @@ impl Session {
         self.check_search(now);
         self.check_rotation(now);
         self.fill_places(now);
+        self.check_unsure(now, queue);
         while out.room() >= crate::link::DATAGRAM && self.transmit_observed(now, out) {}
         while out.room() >= crate::link::DATAGRAM {
             let Some(slot) = self.schedule.pop_due(now) else { return };
             let room = out.room();
             if slot == SERVER_SLOT {
+                self.check_server(now, queue);
                 self.server.transmit(now, &mut Route::Straight(self.leg.way()), out);
             } else if let Some(Some(peer)) = self.peers.get_mut(slot as usize - 1)
                 && !peer.dead
@@ -587,84 +623,16 @@ impl Session {
         }
     }
 
-    // ---- the end
-
-    /// Until when what was sent may take to be acknowledged; see [`Link::flush_until`].
-    pub(super) fn flush_until(&self, now: Instant) -> Instant {
-        self.server.flush_until(now)
-    }
-
-    fn is_flushed(&self) -> bool {
-        let peers = self.peers.iter().flatten().filter(|peer| !peer.dead).map(|peer| &peer.link);
-        core::iter::once(&self.server).chain(peers).all(|link| link.transport_ref().is_flushed())
-    }
-
-    pub(super) fn flush_wake(&self, until: Instant) -> (Instant, Wake) {
-        if self.is_flushed() {
-            return (Instant::ZERO, Wake::Now);
-        }
-        let end = (until, Wake::Idle);
-        self.schedule.next().map_or(end, |next| next.min(end))
-    }
-
-    /// Takes a packet in of which only the acknowledgements count any more.
-    pub(super) fn absorb(
-        &mut self,
-        now: Instant,
-        cid: u64,
-        from: Way,
-        ecn: Ecn,
-        datagram: &mut [u8],
-    ) -> Result<(), Closed> {
-        let Some((slot, path)) = self.by_cid.get(&cid).copied() else { return Ok(()) };
-        let Some(link) = link_mut(&mut self.server, &mut self.peers, slot) else { return Ok(()) };
-        let taken = link.receive(now, path, from, ecn, datagram);
-        let over = link.closed().is_some() || matches!(taken, Err(Unusable::Violation(_)));
-        if over && slot == SERVER_SLOT {
-            return Err(Closed);
-        }
-        self.refresh(slot);
-        Ok(())
-    }
-
-    /// Takes leave, a step at a time, as long as there is room: delivers what was sent before, then says so.
-    pub(super) fn part(&mut self, now: Instant, parting: &mut Parting, out: &mut Outbox) {
-        if let Parting::Flush(until) = parting {
-            let over = now >= *until || self.is_flushed();
-            if !over {
-                return self.transmit(now, &mut Queue::new(0, 0), out);
-            }
-            let reason = match self.over {
-                Some(EndReason::Violation) => CLOSE_VIOLATION,
-                Some(EndReason::TimedOut) => CLOSE_TIMED_OUT,
-                _ => CLOSE_LOCAL,
-            };
-            if out.room() < crate::link::DATAGRAM {
-                return;
-            }
-            self.sockets.close_all(None);
-            *parting = match self.server.close(now, self.leg.server, reason, out) {
-                Some(goodbye) => Parting::Goodbye(Box::new(goodbye)),
-                None => Parting::Done,
-            };
-        }
-        if let Parting::Goodbye(goodbye) = parting {
-            goodbye.transmit(now, out);
-            if goodbye.is_over(now) {
-                *parting = Parting::Done;
-            }
-        }
-    }
-
     pub(super) fn wake(&self) -> Option<(Instant, Wake)> {
         // A poll or a send may have come to this; the next call acts on it.
         if self.over.is_some() || self.refused.is_some() || self.policies.is_due() {
             return Some((Instant::ZERO, Wake::Now));
         }
-        let idle = (self.server.last_received() + self.timers.session_idle, Wake::Idle);
+        let idle = (self.lease_ends(), Wake::Idle);
         let search = self.search_wake().map(|at| (at, Wake::Probe));
         let holding = self.holding.wake().map(|at| (at, Wake::Probe));
-        [Some(idle), self.schedule.next(), search, holding].into_iter().flatten().min()
+        let unsure = self.unsure.map(|at| (at, Wake::Idle));
+        [Some(idle), self.schedule.next(), search, holding, unsure].into_iter().flatten().min()
     }
 }
 
@@ -688,9 +656,6 @@ pub(super) struct About {
     pub(super) relay_packets: u32,
     pub(super) addrs: Candidates,
 }
-
-/// The server's end of the link is over.
-pub(super) struct Closed;
 
 /// The server said something that it never says.
 struct Nonsense;

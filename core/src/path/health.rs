@@ -12,6 +12,16 @@ impl Punch {
         self.update(now);
     }
 
+    /// The server, or this host, was away and is back: both ends look for each other at once and together, rather than when
+    /// the wait is over.
+    pub(crate) fn on_revived(&mut self, now: Instant) {
+        if self.young_deaths <= 1 && matches!(self.phase, Phase::Waiting { .. }) {
+            self.begin_round(now);
+            self.wants_restart = true;
+            self.update(now);
+        }
+    }
+
     /// The path in use carries data again.
     pub(crate) fn on_recovered(&mut self, now: Instant) {
         self.doubted = false;

@@ -9,7 +9,7 @@ use crate::group::server::{CreateGroupError, DestroyError, JoinError, LeaveError
 use crate::ids::{Channel, GroupId, LoginId, PeerId};
 use crate::machine::Entry;
 use crate::policy::PathPolicy;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::transport::Scope;
 use crate::wire::control::{MAX_MESSAGE, MAX_USER_DATA, ToClient};
 use alloc::vec::Vec;
@@ -89,6 +89,21 @@ pub enum AcceptError {
 #[error("no such client")]
 pub struct UnknownClient;
 
+/// Why a client's timeout was not set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
+pub enum TimeoutError {
+    /// There is no such client.
+    #[error("no such client")]
+    UnknownClient,
+    /// A client that is there might seem gone.
+    #[error("at least {least:?} is needed")]
+    TooShort {
+        /// Two of the clients' keepalives, and not less than [`Timers::offline`](crate::Timers::offline).
+        least: Duration,
+    },
+}
+
 /// Why a [`Command`] was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[non_exhaustive]
@@ -99,6 +114,9 @@ pub enum ServerCommandError {
     /// It was the end of a session.
     #[error(transparent)]
     Disconnect(#[from] UnknownClient),
+    /// It was a client's timeout.
+    #[error(transparent)]
+    SetTimeout(#[from] TimeoutError),
     /// It was a new group.
     #[error(transparent)]
     CreateGroup(#[from] CreateGroupError),
@@ -185,6 +203,21 @@ impl Server {
             session.deadline = session.link.flush_until(now);
         }
         self.refresh(slot);
+        Ok(())
+    }
+
+    /// How long this client may be silent from now on until its session is over, in place of
+    /// [`Timers::session_idle`](crate::Timers::session_idle): longer for one that may be put to sleep, shorter where others wait for it.
+    /// The client's own [`Timers::lease`](crate::Timers::lease) stays as it is.
+    pub fn set_timeout(&mut self, now: Instant, client: PeerId, timeout: Duration) -> Result<(), TimeoutError> {
+        self.record_command(now, || Command::SetTimeout { client, timeout });
+        let least = crate::config::least_session_idle(&self.config.timers);
+        let session = self.client_mut(client).ok_or(TimeoutError::UnknownClient)?;
+        if timeout < least {
+            return Err(TimeoutError::TooShort { least });
+        }
+        session.timeout = Some(timeout);
+        self.refresh(client.slot());
         Ok(())
     }
 
@@ -304,6 +337,7 @@ impl Server {
             Command::Leave { member, group } => self.leave_group(now, *member, *group)?,
             Command::DestroyGroup { group } => self.destroy_group(now, *group)?,
             Command::Drain { on } => self.drain(now, *on),
+            Command::SetTimeout { client, timeout } => self.set_timeout(now, *client, *timeout)?,
         }
         Ok(())
     }

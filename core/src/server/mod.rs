@@ -14,6 +14,7 @@ mod login;
 mod member;
 mod pairs;
 mod policy;
+mod presence;
 mod search;
 mod session;
 mod tickets;
@@ -29,6 +30,7 @@ use crate::link::{CLOSE_LOCAL, CLOSE_TIMED_OUT, CLOSE_VIOLATION, DATAGRAM, Route
 use crate::machine::{self, Ecn, Entry, Input, Machine, Request, Tap, Wake};
 use crate::outbox::{Outbox, Transmit};
 use crate::path::{Way, is_local};
+use crate::presence::Sleep;
 use crate::relay::{self, Forwarder, RelayLimits};
 use crate::schedule::Schedule;
 use crate::secure::{OpenError, ServerLogin, public_key};
@@ -52,7 +54,7 @@ use session::{MAX_SESSIONS, Phase, Session, slot_of};
 use tickets::Tickets;
 
 pub use crate::group::server::{CreateGroupError, DestroyError, JoinError, LeaveError};
-pub use admin::{AcceptError, GroupOptions, ServerCommandError, UnknownClient};
+pub use admin::{AcceptError, GroupOptions, ServerCommandError, TimeoutError, UnknownClient};
 pub use admission::LoginCounters;
 pub use counters::{ServerCounters, ServerSize};
 pub use discovery::{Behaviour as NatBehaviour, Mapping as NatMapping};
@@ -90,6 +92,7 @@ pub struct Server {
     schedule: Schedule<Wake>,
     queue: VecDeque<Queued>,
     counters: ServerCounters,
+    sleep: Sleep,
     /// Reused for control messages that go out.
     control: Vec<u8>,
     /// Reused for control messages that came in.
@@ -110,6 +113,8 @@ enum Queued {
     Event(ServerEvent),
     Message(PeerId),
     Writable(PeerId, Channel),
+    /// Whether a client is there has changed. One entry a client.
+    Presence(PeerId),
     /// A client's session is over. What it sent before stands before this.
     Left(PeerId, EndReason),
     /// Logins were refused: of which kind the reason was. One entry a kind.
@@ -120,7 +125,7 @@ enum Queued {
 
 impl Server {
     /// A server that waits for logins.
-    pub fn new(_now: Instant, config: ServerConfig) -> Result<Self, ConfigError> {
+    pub fn new(now: Instant, config: ServerConfig) -> Result<Self, ConfigError> {
         config::check_suites(&config.suites)?;
         config::check_limits(&config.limits)?;
         config::check_timers(&config.timers)?;
@@ -152,6 +157,7 @@ impl Server {
             schedule: Schedule::new(),
             queue: VecDeque::new(),
             counters: ServerCounters::default(),
+            sleep: Sleep::new(now),
             control: vec![0; MAX_LEN],
             heard: Vec::new(),
             tap: None,
@@ -184,6 +190,10 @@ impl Server {
                 Queued::Refused(kind) => {
                     let Some((why, from, count)) = self.admission.take_news(kind) else { continue };
                     return Some(ServerEvent::LoginsRefused { why, from, count });
+                }
+                Queued::Presence(client) => {
+                    let Some(event) = self.presence_news(client) else { continue };
+                    return Some(event);
                 }
                 Queued::Left(client, why) => {
                     self.told_left(client);
@@ -405,6 +415,7 @@ impl Server {
             session.tell_backlog(now);
         }
         self.follow(now, slot);
+        self.check_presence(now, slot);
         self.announce(slot);
         self.refresh(slot);
     }
@@ -584,9 +595,16 @@ impl Server {
 
     /// Carries the effects of a change of membership out, in their order.
     fn carry_out(&mut self, now: Instant) {
+        let mut absent = Vec::new();
         while let Some(effect) = self.groups.poll_effect() {
             match effect {
-                Effect::PairUp { a, b, epoch } => self.pair_up(now, a, b, epoch),
+                Effect::PairUp { a, b, epoch } => {
+                    self.pair_up(now, a, b, epoch);
+                    let away = |peer| self.client(peer).is_some_and(|session| session.shown.offline);
+                    if away(a) || away(b) {
+                        absent.push((a, b));
+                    }
+                }
                 Effect::PairDown { a, b, .. } => self.pair_down(now, a, b),
                 Effect::Joined { to, group, member, epoch, message } => {
                     self.policies.touch(to, member);
@@ -610,6 +628,7 @@ impl Server {
             }
         }
         self.apply_policies(now);
+        self.tell_absent(now, &absent);
     }
 
     fn pair_up(&mut self, now: Instant, a: PeerId, b: PeerId, epoch: u64) {
@@ -683,6 +702,7 @@ impl Machine for Server {
         if let Some(tap) = &mut self.tap {
             tap.record(now, Entry::Input { input: &input, room: out.state() });
         }
+        self.notice_sleep(now);
         match input {
             Input::Datagrams { socket: SocketId::MAIN, from, ecn, stride, bytes, .. } => {
                 for datagram in machine::datagrams(stride, bytes) {
@@ -708,6 +728,7 @@ impl Machine for Server {
 
     fn transmit(&mut self, now: Instant, out: &mut Outbox) {
         self.record(now, Entry::Transmit(out.state()));
+        self.notice_sleep(now);
         self.groups.on_wake(now);
         self.carry_out(now);
         while out.room() >= DATAGRAM {
@@ -728,11 +749,17 @@ impl Machine for Server {
                     Phase::Closing(_) => CLOSE_LOCAL,
                     _ => CLOSE_TIMED_OUT,
                 };
-                // Who was silent for so long is most likely not there, and its address may be another's by now.
-                let told = session.link.close(now, session.addr, reason, out).filter(|_| reason != CLOSE_TIMED_OUT);
+                // Who was silent for so long is most likely not there, and its address may be another's by now: it is told
+                // again only if it speaks.
+                let listens = session.phase == Phase::Online;
+                let told = session.link.close(now, session.addr, reason, out);
+                let told =
+                    if reason == CLOSE_TIMED_OUT { told.filter(|_| listens).map(|g| g.listening(now)) } else { told };
                 self.end(now, slot, EndReason::TimedOut, told);
                 continue;
             }
+            self.check_presence(now, slot);
+            let Some(session) = self.session_mut(slot) else { continue };
             let room = out.room();
             while out.room() >= DATAGRAM
                 && let Some(door) = session.discovery.knock(now)

@@ -24,6 +24,8 @@ pub(super) struct Pair {
     reports: [Path; 2],
     last_start: Option<Instant>,
     policy: PairPolicy,
+    /// Whether the lower was told that the higher is offline, and the higher that the lower is.
+    told_offline: [bool; 2],
     /// What is done beyond plain punching.
     search: Search,
     tally: Tally,
@@ -62,6 +64,7 @@ impl Pairs {
             reports: [PROBING; 2],
             last_start: None,
             policy: PairPolicy::default(),
+            told_offline: [false; 2],
             search: Search::default(),
             tally: Tally::default(),
             news: false,
@@ -109,6 +112,13 @@ impl Pairs {
 
     pub(super) fn search_mut(&mut self, a: PeerId, b: PeerId) -> Option<&mut Search> {
         self.map.get_mut(&key(a, b)).map(|pair| &mut pair.search)
+    }
+
+    /// `to` is to hear whether `of` is offline: the pair's epoch, if that is news to it.
+    pub(super) fn tell_presence(&mut self, to: PeerId, of: PeerId, offline: bool) -> Option<u64> {
+        let pair = self.map.get_mut(&key(to, of))?;
+        let told = if to < of { &mut pair.told_offline[0] } else { &mut pair.told_offline[1] };
+        (core::mem::replace(told, offline) != offline).then_some(pair.epoch)
     }
 
     /// How traffic goes between two clients; `None` if they share no group.

@@ -6,6 +6,7 @@
 use super::discovery::Discovery;
 use super::lifetime::Lifetime;
 use super::policy::Wishes;
+use super::presence::Shown;
 use super::search::Part;
 use crate::config::{Doors, ServerConfig, Timers};
 use crate::event::EndReason;
@@ -103,6 +104,10 @@ pub(super) struct Session {
     pub(super) hosted: BTreeSet<GroupId>,
     /// How fast it sends to the server.
     pub(super) uplink: Uplink,
+    /// Whether it is offline.
+    pub(super) shown: Shown,
+    /// How long it may be silent, if otherwise than all.
+    pub(super) timeout: Option<Duration>,
     /// Marks of messages that stand in the server's queue.
     pub(super) marks: usize,
     /// Channels of which it stands in the server's queue that there is room again.
@@ -161,6 +166,8 @@ impl Session {
             reply,
             hosted: BTreeSet::new(),
             uplink: Uplink::default(),
+            shown: Shown::default(),
+            timeout: None,
             marks: 0,
             writable: Channels::default(),
             left_waits: false,
@@ -213,14 +220,16 @@ impl Session {
 
     /// When this session is over if nothing happens.
     pub(super) fn ends_at(&self, timers: &Timers) -> Instant {
-        let idle = self.link.last_received() + timers.session_idle;
+        let idle = self.link.presence_ref().ends_at(self.timeout.unwrap_or(timers.session_idle));
         if self.phase == Phase::Online { idle.min(self.deadline) } else { self.deadline }
     }
 
     pub(super) fn wake(&self, timers: &Timers) -> (Instant, Wake) {
         let end = (self.ends_at(timers), Wake::Idle);
+        let online = self.phase == Phase::Online;
+        let presence = self.link.presence_ref().wake(timers).filter(|_| online).map(|at| (at, Wake::Idle));
         let knock = self.discovery.wake().map(|at| (at, Wake::Probe));
         let wishes = self.wishes.due.map(|at| (at, Wake::Idle));
-        [self.link.wake(), knock, wishes].into_iter().flatten().fold(end, Ord::min)
+        [self.link.wake(), knock, wishes, presence].into_iter().flatten().fold(end, Ord::min)
     }
 }

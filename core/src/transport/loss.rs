@@ -105,7 +105,7 @@ impl Transport {
         // make this path's round trip that of a recovery.
         let delay = Duration::from_micros(ack.delay);
         let repetition = by != ack.path && delay > ack_delay * FRESH_DELAYS;
-        let sample = largest_at.filter(|_| !repetition).map(|at| now.since(at));
+        let sample = largest_at.filter(|_| !repetition).and_then(|at| path.believe(ack.largest, at, now.since(at)));
         if let Some(sample) = sample {
             path.on_sample(now, sample, delay.min(ack_delay), alone);
         }
@@ -139,12 +139,14 @@ impl Transport {
     /// The path's timer has gone off.
     pub(super) fn on_timer(&mut self, now: Instant, id: PathId) {
         let ack_delay = self.config.ack_delay;
+        let spread = id == MAIN && self.path(id).is_some_and(Path::backs_off);
+        let dice = if spread { self.rng.below(256) as u8 } else { 0 };
         let Some((path, mut fates)) = self.path_and_fates(id) else { return };
         if path.loss_at.is_some() {
             path.detect_lost(now, ack_delay, |what| fates.lost(what));
             return;
         }
-        path.timeouts = path.timeouts.saturating_add(1);
+        path.on_timeout(dice);
         path.probes = PROBES;
         let silent = now.since(path.last_acked.map_or(path.opened, |at| at.max(path.opened)));
         let timeouts = path.timeouts;

@@ -21,6 +21,7 @@
 
 mod base;
 mod channels;
+mod clock;
 mod congestion;
 mod ecn;
 mod flow;
@@ -52,6 +53,7 @@ use crate::wire::frames::{self, Frame, FrameError, Frames};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use channels::{Incoming, Outgoing};
+use clock::Clock;
 use congestion::Controller;
 use path::{Health, Path};
 use space::{AckPace, Received};
@@ -213,6 +215,12 @@ pub(crate) enum LinkFrame {
     Close(u8),
     Observe(frames::Observe),
     Knock(u8),
+    AskTime(u32),
+    /// What the other end's clock showed after the first and before the packet arrived, nanoseconds.
+    Time {
+        asked: Instant,
+        clock: u64,
+    },
 }
 
 /// What [`Transport::build`] made.
@@ -260,6 +268,7 @@ pub(crate) struct Transport {
     out: Outgoing,
     incoming: Incoming,
     key: KeyShare,
+    clocks: Clock,
     events: VecDeque<PathEvent>,
     /// When a message last went in or out, unless spare memory was given back since.
     busy_at: Option<Instant>,
@@ -292,6 +301,7 @@ impl Transport {
             out: Outgoing::new(config),
             incoming: Incoming::new(config),
             key: KeyShare::default(),
+            clocks: Clock::default(),
             events: VecDeque::new(),
             busy_at: None,
             mirror_until: Instant::ZERO,
@@ -549,12 +559,21 @@ impl Transport {
                 Frame::Close(reason) => take(LinkFrame::Close(reason)),
                 Frame::Observe(observe) => take(LinkFrame::Observe(observe)),
                 Frame::Knock(door) => take(LinkFrame::Knock(door)),
+                Frame::AskTime(number) => take(LinkFrame::AskTime(number)),
+                Frame::Time { number, clock } => {
+                    if let Some(asked) = self.on_time(number) {
+                        take(LinkFrame::Time { asked, clock });
+                    }
+                }
             }
         }
         if eliciting {
             self.out.on_word();
         }
         let round_trip = self.paths.get(place).map_or(Duration::ZERO, |path| path.rtt.smoothed());
+        if path == MAIN {
+            self.paths[0].on_word();
+        }
         if let Some(received) = self.received.get_mut(place) {
             received.on_packet(now, pn, eliciting, ecn, AckPace { delay: self.config.ack_delay, round_trip });
         }
@@ -579,6 +598,30 @@ impl Transport {
             main.copy(piece);
             main.probes = main.probes.max(1);
         }
+    }
+
+    /// What waits for word on the main path is asked about now, not when a timeout that has backed off ends.
+    pub(crate) fn nudge(&mut self) {
+        let [main, _] = &mut self.paths;
+        if main.timeouts > 0 {
+            main.probes = main.probes.max(1);
+        }
+    }
+
+    /// This end stood still until now. Answers to what was sent before may have waited here and say nothing of round trips;
+    /// each path that is waited on is asked about at once.
+    pub(crate) fn on_resume(&mut self, now: Instant) {
+        self.advance(now);
+        self.forget_question();
+        for path in self.paths.iter_mut().filter(|path| path.is_in_use()) {
+            path.samples_from = now;
+            path.probes = path.probes.max(1);
+        }
+    }
+
+    /// Drops the unreliable messages that are queued: nobody is there to get them in time.
+    pub(crate) fn drop_unreliable(&mut self) {
+        self.out.drop_unreliable();
     }
 
     /// Lets timers that have gone off do their work.

@@ -11,7 +11,7 @@ use super::pacer::Pacer;
 use super::rate::DeliveryRate;
 use super::redundancy::Redundancy;
 use super::reordering::Reordering;
-use super::rtt::Rtt;
+use super::rtt::{MAX_PTO_BACKOFF, Rtt};
 use super::space::{Carried, Packet, Piece, SentSpace};
 use crate::config::{Algorithm, Congestion};
 use crate::entropy::Rng;
@@ -28,6 +28,11 @@ pub(super) const MIN_PAYLOAD: usize = 256;
 
 /// Probes after a timeout: RFC 9002 §6.2.4 allows two.
 pub(super) const PROBES: u8 = 2;
+
+/// From so many timeouts in a row on a path counts as gone rather than lossy: up to a quarter of the wait for the next is left
+/// out at random, so that thousands who lost their server at one moment do not all ask it at one moment; and a word from the
+/// other end is followed up at once.
+const SPREAD_AFTER: u32 = 3;
 
 /// Pieces that may wait to be sent on one path beside what any path may send. More are left to ordinary recovery.
 const MAX_COPIES: usize = 256;
@@ -68,6 +73,14 @@ pub(super) struct Path {
     pub(super) loss_at: Option<Instant>,
     /// Probe timeouts in a row.
     pub(super) timeouts: u32,
+    /// A word that came while timeouts back off had it ask at once; not again before the next timeout.
+    nudged: bool,
+    /// How much of a backed-off timeout is left out, in 256ths.
+    pub(super) haste: u8,
+    /// Packets that were sent before say nothing of round trips.
+    pub(super) samples_from: Instant,
+    /// Nor do packets below this number: somebody on the way stood still, and may have kept them.
+    stalled_before: u64,
     /// Packets that are to be sent whatever the window says.
     pub(super) probes: u8,
     /// When a packet that asks for an acknowledgement was last sent, or the path opened.
@@ -96,10 +109,14 @@ impl Path {
         settings: Congestion,
     ) -> Self {
         let payload = payload.max(MIN_PAYLOAD);
+        let mut sent = SentSpace::new(rng);
+        if health != Health::Closed {
+            sent.reserve();
+        }
         Self {
             health,
             suspect_from: 0,
-            sent: SentSpace::new(rng),
+            sent,
             rtt: Rtt::new(initial_rtt),
             base: Base::new(now),
             congestion: Chosen::new(&settings, payload as u64 + PACKET_OVERHEAD),
@@ -115,6 +132,10 @@ impl Path {
             copies: VecDeque::new(),
             loss_at: None,
             timeouts: 0,
+            nudged: false,
+            haste: 0,
+            samples_from: Instant::ZERO,
+            stalled_before: 0,
             probes: 0,
             last_eliciting: now,
             opened: now,
@@ -133,6 +154,7 @@ impl Path {
     /// for word is given up, and told.
     pub(super) fn open(&mut self, now: Instant, initial_rtt: Duration, payload: usize, lost: impl FnMut(Carried)) {
         self.close(lost);
+        self.sent.reserve();
         self.health = Health::Open;
         self.payload = payload.max(MIN_PAYLOAD);
         self.mtu = Mtu::new(self.payload + PACKET_OVERHEAD as usize);
@@ -229,7 +251,43 @@ impl Path {
             return None;
         }
         let since = self.sent.oldest_at().unwrap_or(self.last_eliciting).max(self.probed_at);
-        self.loss_at.or_else(|| Some(since + self.rtt.backed_off(ack_delay, self.timeouts)))
+        let wait = self.rtt.backed_off(ack_delay, self.timeouts);
+        let haste = if self.timeouts >= SPREAD_AFTER { wait / 1024 * u32::from(self.haste) } else { Duration::ZERO };
+        self.loss_at.or_else(|| Some(since + (wait - haste)))
+    }
+
+    /// A packet arrived. If timeouts have backed off, what is sent may well arrive again, too: a probe finds out. One a
+    /// timeout, since a way that works in one direction only may bring any number of packets.
+    pub(super) fn on_word(&mut self) {
+        if self.timeouts >= SPREAD_AFTER && !core::mem::replace(&mut self.nudged, true) {
+            self.probes = self.probes.max(1);
+        }
+    }
+
+    /// A round trip as far as it is believed. What a relay or a peer that stood still had kept all the while is answered in a
+    /// burst when it goes on, with round trips as long as that; a timeout made of these would come minutes late. So after
+    /// timeouts in a row one is believed, up to the longest timeout, and then only those of packets that were sent since. A
+    /// path that has really become so slow is learnt in steps.
+    pub(super) fn believe(&mut self, pn: u64, at: Instant, sample: Duration) -> Option<Duration> {
+        if pn < self.stalled_before || at < self.samples_from {
+            return None;
+        }
+        if self.timeouts < SPREAD_AFTER {
+            return Some(sample);
+        }
+        self.stalled_before = self.sent.next_number();
+        Some(sample.min(MAX_PTO_BACKOFF))
+    }
+
+    /// Whether the timeout after this one is spread.
+    pub(super) fn backs_off(&self) -> bool {
+        self.timeouts.saturating_add(1) >= SPREAD_AFTER
+    }
+
+    /// One more timeout in a row; `dice` spreads the next.
+    pub(super) fn on_timeout(&mut self, dice: u8) {
+        self.timeouts = self.timeouts.saturating_add(1);
+        (self.haste, self.nudged) = (dice, false);
     }
 
     /// When a PING is due. While packets wait for word, the probe timeout keeps the path open and tests it.

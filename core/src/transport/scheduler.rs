@@ -1,6 +1,6 @@
 //! Which path sends a packet now, and what goes into it.
 //!
-//! Order in a packet: acknowledgements, key share, limit, copies meant for this path, what any path may carry, and in what
+//! Order in a packet: acknowledgements, time, key share, limit, copies meant for this path, what any path may carry, and in what
 //! room is left small pieces of earlier packets ([`super::redundancy`]).
 //! Acknowledgements of a path go by that path while it is healthy, so that its round trip is its own, and are never held
 //! back by a window. What is asked here ([`Transport::wants`], [`Transport::wake`]) is decided by the same conditions
@@ -86,9 +86,11 @@ impl Transport {
         let start = w.len();
         let mut inner = Writer::new(w.space(w.room().min(payload)).ok()?);
         let ranges = self.write_acks(now, id, &mut inner, plan);
+        self.write_time(now, id, &mut inner);
         let acks = inner.len();
         if plan.probe || plan.data || plan.keepalive {
             self.write_max_message(id, &mut inner);
+            self.write_question(now, id, &mut inner);
         }
         if plan.probe || plan.data {
             self.write_frames(now, id, &mut inner, pn);
@@ -183,7 +185,7 @@ impl Transport {
 
     fn ack_due(&self, now: Instant, id: PathId) -> bool {
         let mut received = (MAIN..).zip(&self.received);
-        received.any(|(of, r)| self.ack_path(of) == id && r.due().is_some_and(|at| at <= now))
+        self.owes_time(id) || received.any(|(of, r)| self.ack_path(of) == id && r.due().is_some_and(|at| at <= now))
     }
 
     /// Says how many ranges a path that is told of has at most.

@@ -126,6 +126,11 @@ impl SentSpace {
         }
     }
 
+    /// Takes the memory for numbers that are left out, which else a slow path would need long after it was opened.
+    pub(super) fn reserve(&mut self) {
+        self.skipped.reserve_exact(SKIPPED_KEPT - self.skipped.len());
+    }
+
     pub(super) fn next_number(&self) -> u64 {
         self.next
     }

@@ -148,6 +148,15 @@ pub(crate) enum ToClient<'a> {
         /// What.
         plan: Plan,
     },
+    /// A peer does not answer the server any more, or does again. At first each does.
+    PeerOffline {
+        /// Who.
+        peer: PeerId,
+        /// As in its [`ToClient::PeerUp`].
+        epoch: u64,
+        /// Whether it is offline now.
+        offline: bool,
+    },
 }
 
 /// From a client to the server.
@@ -297,6 +306,7 @@ const SEARCH: u8 = 0x09;
 const ABOUT: u8 = 0x0d;
 const POLICY: u8 = 0x0a;
 const LIFETIME: u8 = 0x0b;
+const PEER_OFFLINE: u8 = 0x0e;
 
 impl<'a> ToClient<'a> {
     /// Appends the message to `w`. On failure `w` is as before.
@@ -389,6 +399,12 @@ impl<'a> ToClient<'a> {
                 w.u32(*number)?;
                 plan.write(w)
             }
+            Self::PeerOffline { peer, epoch, offline } => {
+                w.u8(PEER_OFFLINE)?;
+                w.u64(peer.raw())?;
+                w.varint(*epoch)?;
+                w.u8(u8::from(*offline))
+            }
         }
     }
 
@@ -431,6 +447,7 @@ impl<'a> ToClient<'a> {
             DOORS => Self::Doors { doors: read_candidates(r)? },
             ABOUT => Self::About { relay: [r.u32()?, r.u32()?], addrs: read_candidates(r)? },
             SEARCH => Self::Search { peer: read_peer(r)?, epoch: r.varint()?, number: r.u32()?, plan: Plan::read(r)? },
+            PEER_OFFLINE => Self::PeerOffline { peer: read_peer(r)?, epoch: r.varint()?, offline: read_flag(r)? },
             _ => return Err(Malformed::Value),
         })
     }
@@ -549,6 +566,14 @@ fn write_bytes(w: &mut Writer<'_>, bytes: &[u8], max: usize) -> Result<(), NoRoo
 fn read_bytes<'a>(r: &mut Reader<'a>, max: usize) -> Result<&'a [u8], Malformed> {
     let bytes = r.prefixed()?;
     if bytes.len() > max { Err(Malformed::Value) } else { Ok(bytes) }
+}
+
+fn read_flag(r: &mut Reader<'_>) -> Result<bool, Malformed> {
+    match r.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Malformed::Value),
+    }
 }
 
 fn read_peer(r: &mut Reader<'_>) -> Result<PeerId, Malformed> {

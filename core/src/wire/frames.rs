@@ -20,6 +20,8 @@
 //! | 0x16 | CLOSE | reason u8 |
 //! | 0x17 | OBSERVE | search u32, socket u16 |
 //! | 0x20 | KNOCK | door u8 |
+//! | 0x21 | ASK_TIME | number u32 |
+//! | 0x22 | TIME | number u32, clock u64 ns |
 //!
 //! The bits of MESSAGE: 1 = a fragment (offset and total present), 2 = unreliable, 4 = to the packet's end (no length),
 //! 16 = with a key, of 32 bits, which only an unreliable one has. Fragments lie on a grid of [`FRAGMENT_UNIT`]: offset and length are multiples of it, except that the last
@@ -64,6 +66,8 @@ const MAX_MESSAGE: u8 = 0x15;
 const CLOSE: u8 = 0x16;
 const OBSERVE: u8 = 0x17;
 const KNOCK: u8 = 0x20;
+const ASK_TIME: u8 = 0x21;
+const TIME: u8 = 0x22;
 
 const FRAGMENT_BIT: u8 = 1;
 const UNRELIABLE_BIT: u8 = 2;
@@ -142,6 +146,8 @@ pub(crate) enum Frame<'a> {
     Close(u8),
     Observe(Observe),
     Knock(u8),
+    AskTime(u32),
+    Time { number: u32, clock: u64 },
 }
 
 /// A client asks the server to look at where this packet comes from.
@@ -156,10 +162,8 @@ pub(crate) struct Observe {
 impl Frame<'_> {
     /// Whether a packet with this frame asks for an acknowledgement. Path probes do not: their answer is their own.
     pub(crate) const fn is_ack_eliciting(&self) -> bool {
-        !matches!(
-            self,
-            Self::Ack(_) | Self::Challenge(_) | Self::Response(_) | Self::Close(_) | Self::Observe(_) | Self::Knock(_)
-        )
+        let probe = matches!(self, Self::Challenge(_) | Self::Response(_) | Self::Observe(_) | Self::Knock(_));
+        !(probe || matches!(self, Self::Ack(_) | Self::Close(_) | Self::Time { .. }))
     }
 }
 
@@ -337,6 +341,8 @@ fn read<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Frame<'a>, FrameError> {
         CLOSE => Frame::Close(r.u8()?),
         OBSERVE => Frame::Observe(Observe { search: r.u32()?, socket: r.u16()? }),
         KNOCK => Frame::Knock(r.u8()?),
+        ASK_TIME => Frame::AskTime(r.u32()?),
+        TIME => Frame::Time { number: r.u32()?, clock: r.u64()? },
         unknown => return Err(FrameError::Unknown(unknown)),
     })
 }
@@ -573,6 +579,24 @@ pub(crate) fn write_knock(w: &mut Writer<'_>, door: u8) -> Result<(), NoRoom> {
     w.bytes(&[KNOCK, door])
 }
 
+/// Whole or not at all, as all that may stand behind other frames.
+pub(crate) fn write_ask_time(w: &mut Writer<'_>, number: u32) -> Result<(), NoRoom> {
+    if w.room() < 5 {
+        return Err(NoRoom);
+    }
+    w.u8(ASK_TIME)?;
+    w.u32(number)
+}
+
+pub(crate) fn write_time(w: &mut Writer<'_>, number: u32, clock: u64) -> Result<(), NoRoom> {
+    if w.room() < 13 {
+        return Err(NoRoom);
+    }
+    w.u8(TIME)?;
+    w.u32(number)?;
+    w.u64(clock)
+}
+
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 mod tests {
@@ -615,6 +639,8 @@ mod tests {
         put(&|w| write_close(w, 4));
         put(&|w| write_observe(w, Observe { search: u32::MAX, socket: 300 }));
         put(&|w| write_knock(w, 3));
+        put(&|w| write_ask_time(w, 9));
+        put(&|w| write_time(w, 9, u64::MAX));
         all
     }
 

@@ -275,6 +275,10 @@ impl<'a> Names<'a> {
             What::MemberLeft(group, client, why) => {
                 Event { why: Some(words::leave(*why).into()), ..of("member-left", *group, *client) }
             }
+            What::Presence { of, offline } => {
+                let event = if *offline { "offline" } else { "online" };
+                Event { event, peer: Some(self.0.host_name(*of)), ..base_of() }
+            }
             What::Path(peer, path) => Event { event: "path", peer: self.client(*peer), ..with_path(*path) },
             What::PathReported(a, b, path) => {
                 Event { event: "path-reported", client: self.client(*a), peer: self.client(*b), ..with_path(*path) }

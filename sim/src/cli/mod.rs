@@ -7,6 +7,7 @@ mod json;
 mod matrix;
 mod progress;
 mod recording;
+mod recovery;
 mod swarm;
 mod text;
 mod times;
@@ -78,6 +79,8 @@ enum Command {
     Times(times::Plan),
     /// See whether holes stay open for a day behind NATs of every kind of timer; exit 1 if a message is lost or a pair is not direct
     Hold(hold::Plan),
+    /// Measure how soon all goes on after outages, a suspension and a NAT's restart; exit 1 if anything is lost or comes too late
+    Recovery(recovery::Plan),
     /// Measure the simulated network against what it should be, figure by figure; exit 1 if one is out of its bound
     Validate {
         /// What is random follows from it
@@ -148,6 +151,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Internet(plan) => internet::run(&plan, &mut out),
         Command::Times(plan) => times::run(&plan, &mut out),
         Command::Hold(plan) => hold::run(&plan, &mut out),
+        Command::Recovery(plan) => recovery::run(&plan, &mut out),
         Command::Validate { seed, json } => validate::run(seed, json, &mut out),
         Command::Transport(plan) => transport::run(&plan, &mut out),
         Command::Swarm(plan) => swarm::run(&plan, &mut out),

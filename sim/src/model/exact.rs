@@ -100,7 +100,7 @@ fn all_links(scenario: &Scenario) -> impl Iterator<Item = &Link> {
 }
 
 /// Steps that keep no packet from whom it is for.
-fn is_harmless(action: &Action) -> bool {
+pub(super) fn is_harmless(action: &Action) -> bool {
     matches!(action, Action::CreateGroup { .. } | Action::Join { .. } | Action::Send(_))
 }
 
@@ -113,18 +113,26 @@ fn remembers(nat: &Nat) -> bool {
 
 /// Whether a script has a reason for the end of a client's session.
 fn may_end(scenario: &Scenario, of: ClientIndex) -> bool {
-    scenario.steps.iter().any(|step| match &step.action {
-        Action::Logout { client } | Action::Disconnect { client } => *client == of,
-        Action::Restart { host } => *host == Host::Server || *host == Host::Client(of),
-        Action::ClockJump { by: ClockJump::Forward(by) | ClockJump::Backward(by), .. } => is_long(*by),
-        Action::Cut { lasts, .. } => lasts.is_none_or(is_long),
-        Action::Pause { lasts, .. } => is_long(*lasts),
-        Action::SetLink { link, .. } => [link.up, link.down].iter().any(|d| d.loss > Chance::percent(50)),
-        _ => false,
-    })
+    let apart = scenario.steps.iter().map(|step| match &step.action {
+        Action::Cut { lasts, .. } => lasts.map(|lasts| lasts.saturating_mul(step.times)),
+        Action::Pause { lasts, .. } => Some(lasts.saturating_mul(step.times)),
+        _ => Some(Duration::ZERO),
+    });
+    apart.sum::<Option<Duration>>().is_none_or(|in_all| in_all > OUTLIVED)
+        || scenario.steps.iter().any(|step| match &step.action {
+            Action::Logout { client } | Action::Disconnect { client } => *client == of,
+            Action::Restart { host } => *host == Host::Server || *host == Host::Client(of),
+            Action::ClockJump { by: ClockJump::Forward(by) | ClockJump::Backward(by), .. } => is_long(*by),
+            Action::SetLink { link, .. } => [link.up, link.down].iter().any(|d| d.loss > Chance::percent(50)),
+            _ => false,
+        })
 }
 
-/// Whether a fault may outlast a session's idle timeout, 75 s, together with others.
-fn is_long(lasts: posse_core::Duration) -> bool {
-    lasts > posse_core::Duration::from_secs(10)
+/// A session is kept for 75 s without a word; before a fault it may have been silent for a keepalive's 10 s, and afterwards a
+/// probe takes 2 s at the most.
+const OUTLIVED: Duration = Duration::from_secs(62);
+
+/// Whether a clock jumps so far that a session may be over by it.
+fn is_long(by: Duration) -> bool {
+    by > Duration::from_secs(10)
 }

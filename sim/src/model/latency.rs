@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 const LIGHT: u64 = 9_000;
 /// What one message takes beside its bytes: headers, the scope's name, and the other end's acknowledgements.
 const OVERHEAD: u64 = 64;
-/// The longest that a fault of a scenario drawn at random keeps back what is sent.
+/// The longest that a fault of a scenario drawn at random keeps back what is sent, unless a cut of it lasts longer.
 const WINDOW: Duration = Duration::from_secs(3);
 /// A message that fits one packet, with room for others beside it.
 const SMALL: usize = 500;
@@ -159,6 +159,7 @@ impl<'a> Bounds<'a> {
 
     fn is_light(&self, from: Host, to: Host) -> bool {
         let mut bytes = 0u64;
+        let window = self.cuts.iter().map(|(begin, end)| end.since(*begin)).fold(WINDOW, Duration::max);
         for Step { every, times, action, .. } in &self.scenario.steps {
             let Action::Send(sending) = action else { continue };
             if sending.from != from || matches!(sending.to, Target::Host(other) if other != to) {
@@ -167,7 +168,7 @@ impl<'a> Bounds<'a> {
             if sending.size > SMALL {
                 return false;
             }
-            let most = WINDOW.as_nanos().checked_div(every.as_nanos()).map_or(*times, |n| (n as u32 + 1).min(*times));
+            let most = window.as_nanos().checked_div(every.as_nanos()).map_or(*times, |n| (n as u32 + 1).min(*times));
             bytes += u64::from(most) * (sending.size as u64 + OVERHEAD);
         }
         bytes <= LIGHT

@@ -6,6 +6,7 @@ pub(crate) mod exact;
 pub(crate) mod latency;
 pub(crate) mod membership;
 mod notices;
+pub(crate) mod presence;
 
 use crate::scenario::ClientIndex;
 use crate::scenario::journal::{Entry, What};

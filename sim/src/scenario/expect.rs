@@ -21,7 +21,7 @@ pub const HEALING: Duration = Duration::from_secs(47);
 
 /// So long after a client or the server went away all must be well: the word of it is said once and may be lost, and then
 /// who is left waits for the session to run idle.
-pub const SESSION_END: Duration = Duration::from_secs(85);
+pub const SESSION_END: Duration = Duration::from_secs(100);
 
 /// What a link may lose in the end, alone and in bursts, that carries.
 const CARRIES_LOSS: Chance = Chance::percent(15);
@@ -345,7 +345,7 @@ client = "c"
         assert_eq!(members(&scenario(left)), Some(vec![1, 2]));
         let mut gone = scenario("[[step]]\ndo = \"logout\"\nat = \"3s\"\nclient = \"b\"\n");
         assert_eq!(members(&gone), None, "its session may still run idle as the run ends");
-        gone.duration = Duration::from_secs(90);
+        gone.duration = Duration::from_secs(110);
         assert_eq!(members(&gone), Some(vec![0, 2]));
     }
 
@@ -372,7 +372,7 @@ client = "c"
     #[test]
     fn whom_a_restarted_server_knows_no_more_is_told_so_by_silence() {
         let mut s = scenario("[[step]]\ndo = \"restart\"\nat = \"3s\"\nhost = \"server\"\n");
-        s.duration = Duration::from_secs(90);
+        s.duration = Duration::from_secs(110);
         let ends = |e: &&Expectation| matches!(e.expect, Expect::SessionEnds { .. });
         assert_eq!(expectations_for(&s).iter().filter(ends).count(), 3);
         assert_eq!(members(&s), Some(vec![]));

@@ -45,6 +45,13 @@ pub enum What {
     MemberJoined(GroupIndex, ClientIndex),
     /// A client sees a member gone.
     MemberLeft(GroupIndex, ClientIndex, LeaveReason),
+    /// Somebody does not answer any more, or does again.
+    Presence {
+        /// Who.
+        of: Host,
+        /// Whether it is offline now.
+        offline: bool,
+    },
     /// A client's word on how traffic with a peer goes.
     Path(ClientIndex, Path),
     /// What the server heard from the first of how its traffic with the second goes.

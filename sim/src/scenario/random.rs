@@ -27,6 +27,8 @@ use std::collections::BTreeSet;
 const BUSY_MS: u64 = 10_000;
 /// The longest fault. A session that hears nothing for so long goes on.
 const FAULT_MS: u64 = 3_000;
+/// The longest time that somebody is out of reach: with what comes before and after, less than a session is kept.
+const OUTAGE_MS: u64 = 50_000;
 /// The longest unreliable message, bytes.
 const UNRELIABLE_MAX: u64 = 16_384;
 /// By then all clients are surely logged in, unless a fault hit them.
@@ -66,6 +68,7 @@ impl Scenario {
         searches(seed, &mut scenario);
         scenario.cookies = Draw(dice::stream(seed, Label::Swarm, 2)).one_in(3);
         policies(seed, &mut scenario);
+        outage(seed, &mut scenario);
         scenario.duration = time_needed(&scenario).unwrap_or_default();
         scenario.expectations = expectations_for(&scenario);
         scenario
@@ -110,6 +113,44 @@ fn policies(seed: u64, scenario: &mut Scenario) {
             nat.unreplied = draw.one_in(3).then(|| Duration::from_secs(draw.pick(&[15, 30])));
             nat.filter_lifetime = draw.one_in(3).then(|| Duration::from_secs(draw.pick(&[15, 60])));
         }
+    }
+}
+
+/// In one run of four somebody is out of reach for long: as often as the link of a client, a NAT or the server is cut, a machine is suspended.
+/// In half of those nothing else goes wrong. Messages are sent all the while. Not where somebody goes away for good: then a
+/// session may be over for that. Drawn apart, as searches are.
+fn outage(seed: u64, scenario: &mut Scenario) {
+    let mut draw = Draw(dice::stream(seed, Label::Swarm, 4));
+    let goes =
+        |step: &Step| matches!(step.action, Action::Restart { .. } | Action::Logout { .. } | Action::Disconnect { .. });
+    if !draw.one_in(4) || scenario.steps.iter().any(goes) {
+        return;
+    }
+    let alone = draw.one_in(2);
+    scenario.steps.retain(|step| match step.action {
+        Action::Cut { .. } | Action::Pause { .. } => false,
+        Action::CreateGroup { .. } | Action::Join { .. } | Action::Leave { .. } | Action::DestroyGroup { .. } => true,
+        Action::Send(_) => true,
+        _ => !alone,
+    });
+    let lasts = Duration::from_millis(draw.from(11_000, OUTAGE_MS));
+    let action = match draw.below(2) {
+        0 => Action::Pause { host: draw.any_host(scenario), lasts },
+        _ => {
+            let way = draw.pick(&[Ways::Both, Ways::Both, Ways::Both, Ways::Up, Ways::Down]);
+            Action::Cut { link: draw.any_link(scenario), way, lasts: Some(lasts) }
+        }
+    };
+    let at = draw.from(SETTLED_MS, BUSY_MS);
+    scenario.steps.push(once(at, action));
+    let group = Target::Group(GroupIndex(draw.below(scenario.groups.len() as u64) as usize));
+    for to in [group, Target::Host(Host::Server)] {
+        let from = Host::Client(draw.any_client(scenario));
+        let (channel, options) = (Channel::reliable(3), SendOptions::default());
+        let size = draw.from(Sending::MIN_SIZE as u64, 80) as usize;
+        let action = Action::Send(Sending { from, to, channel, size, options });
+        let (at, every) = (Duration::from_millis(draw.below(BUSY_MS)), Duration::from_millis(draw.from(600, 3_000)));
+        scenario.steps.push(Step { at, every, times: draw.from(1, 25) as u32, action });
     }
 }
 
@@ -673,7 +714,7 @@ mod tests {
     #[test]
     fn every_feature_is_in_some_runs_and_out_of_others() {
         type Feature = (&'static str, fn(&Scenario) -> bool);
-        let features: [Feature; 18] = [
+        let features: [Feature; 20] = [
             ("nested NATs", |s| s.nats.iter().any(|nat| nat.behind != Network::Internet)),
             ("hairpin", |s| s.nats.iter().any(|nat| nat.nat.hairpin)),
             ("preserved ports", |s| s.nats.iter().any(|nat| nat.nat.allocation == Allocation::Preserving)),
@@ -683,6 +724,14 @@ mod tests {
             ("direct cut", |s| s.steps.iter().any(|step| matches!(step.action, Action::CutDirect { .. }))),
             ("one way", |s| s.steps.iter().any(|step| matches!(step.action, Action::Cut { way: Ways::Up, .. }))),
             ("pause", |s| s.steps.iter().any(|step| matches!(step.action, Action::Pause { .. }))),
+            ("outage", |s| {
+                s.steps
+                    .iter()
+                    .any(|step| matches!(step.action, Action::Cut { lasts: Some(lasts), .. } if lasts.as_secs() > 10))
+            }),
+            ("suspended", |s| {
+                s.steps.iter().any(|step| matches!(step.action, Action::Pause { lasts, .. } if lasts.as_secs() > 10))
+            }),
             ("clock jump", |s| s.steps.iter().any(|step| matches!(step.action, Action::ClockJump { .. }))),
             ("another link", |s| s.steps.iter().any(|step| matches!(step.action, Action::SetLink { .. }))),
             ("restart", |s| s.steps.iter().any(|step| matches!(step.action, Action::Restart { .. }))),

@@ -8,7 +8,7 @@ use super::{
     Action, ClientIndex, ClockJump, Host, LinkOf, NatIndex, Network, PacketFate, PolicyOf, Scenario, ServerDoors,
     Tried, Ways, written,
 };
-use crate::model::{channels, exact, latency, membership};
+use crate::model::{channels, exact, latency, membership, presence};
 use crate::{Counters, Link, MAIN_PORT, Mishap, Net, Node, Observer, Place, Stuck, Way, World};
 use posse_core::config::{ClientConfig, ConfigError, Doors, Rate, ServerConfig};
 use posse_core::server::Server;
@@ -283,6 +283,7 @@ impl Run {
         let (undone, unbegun) = undone(&scenario, &world, server, &clients);
         let mut violations = membership::violations(&scenario, &journals);
         violations.extend(channels::violations(&scenario, &journals));
+        violations.extend(presence::violations(&scenario, &journals));
         violations.extend(accounts::violations(&scenario, &streams));
         violations.extend(latency::violations(&scenario, &journals, &pairs));
         let counts: Vec<_> = clients.iter().map(|node| world.machine(*node).counts()).collect();

@@ -32,6 +32,8 @@ pub fn sentence(scenario: &Scenario, who: Option<Host>, what: &What) -> String {
         What::MemberJoined(g, client) => format!("sees {} in {}", name(*client), group(*g)),
         What::MemberLeft(g, client, why) if me(*client) => format!("is out of {}: {}", group(*g), leave(*why)),
         What::MemberLeft(g, client, why) => format!("sees {} gone from {}: {}", name(*client), group(*g), leave(*why)),
+        What::Presence { of, offline: true } => format!("takes {} for offline", scenario.host_name(*of)),
+        What::Presence { of, offline: false } => format!("takes {} for online again", scenario.host_name(*of)),
         What::Path(peer, path) => format!("to {}: {}", name(*peer), way(*path)),
         What::PathReported(a, b, path) => format!("hears that {} to {} goes {}", name(*a), name(*b), way(*path)),
         What::FirstMessage { from, to, direct, took } => {

@@ -69,7 +69,7 @@ pub(crate) struct Options {
     /// Leave after so many seconds in the room; without, at a signal.
     #[arg(long = "for", value_name = "SECONDS", value_parser = length)]
     length: Option<Duration>,
-    /// A server that is silent for so many seconds is gone; 75 unless given.
+    /// A server that is silent for so many seconds is gone; 90 unless given.
     #[arg(long, value_name = "SECONDS", value_parser = patience::parse)]
     patience: Option<Duration>,
     /// Which ways traffic with peers may go.
@@ -231,6 +231,7 @@ impl<'a> Session<'a> {
             self.client.wait(wait);
         };
         self.accounts.look(self.client.peers(), |peer| self.client.report(peer));
+        self.report.clock(self.now(), self.client.server_time());
         self.report.summary(self.now(), &self.accounts);
         self.client.disconnect();
         let until = Instant::now() + GOODBYE;
@@ -315,6 +316,8 @@ impl<'a> Session<'a> {
                 }
                 self.report.path(now, Who { id: peer, name: self.room.name_of(peer) }, path);
             }
+            RoomEvent::Offline { peer } => self.report.presence(now, self.who(peer), true),
+            RoomEvent::Online { peer } => self.report.presence(now, self.who(peer), false),
             RoomEvent::Message(message) => self.read(now, &message, payload),
             RoomEvent::Refused(why) => return Err(refused(why, &self.options.room)),
             RoomEvent::LoginFailed(why) => return Err(login_failed(&why, self.server)),
@@ -322,6 +325,10 @@ impl<'a> Session<'a> {
             _ => {}
         }
         Ok(())
+    }
+
+    fn who(&self, peer: PeerId) -> Who<'_> {
+        Who { id: peer, name: if peer.is_server() { "server" } else { self.room.name_of(peer) } }
     }
 
     fn read(&mut self, now: Duration, message: &Message, bytes: &[u8]) {

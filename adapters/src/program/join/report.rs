@@ -3,7 +3,7 @@
 use super::account::{Account, Accounts};
 use super::payload::Payload;
 use crate::output::{decimal, ms, path_parts, path_words, reason, say, say_json, tame};
-use posse::{Message, Path, PeerId};
+use posse::{Message, Path, PeerId, ServerTime};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -48,6 +48,19 @@ impl Report {
         fields["because"] = because.into();
         fields["rtt_ms"] = rtt.map(ms).into();
         self.line("path", at, fields, || format!("* {}: {}", tame(who.name), path_words(path)));
+    }
+
+    pub(super) fn presence(&self, at: Duration, who: Who<'_>, offline: bool) {
+        let (kind, text) = if offline { ("offline", "cannot be reached") } else { ("online", "can be reached again") };
+        self.line(kind, at, of(who), || format!("* {} {text}", tame(who.name)));
+    }
+
+    /// What the server's clock shows, for scripts that compare what several programs say.
+    pub(super) fn clock(&self, at: Duration, server: Option<ServerTime>) {
+        if let Some(ServerTime { at: time, error }) = server.filter(|_| self.json) {
+            let fields = json!({ "server_ms": ms(Duration::from_nanos(time.0)), "error_ms": ms(error) });
+            self.line("clock", at, fields, String::new);
+        }
     }
 
     pub(super) fn message(&self, at: Duration, who: Who<'_>, message: &Message, payload: Payload<'_>, size: usize) {

@@ -49,6 +49,9 @@ impl Session {
             allowed: Allowed::new(up.policy),
             verdict: Verdict::Relayed(RelayReason::Probing),
             met: false,
+            away: false,
+            unsure: false,
+            shown: Shown::default(),
             dead: false,
         });
         self.apply_policy(now, slot);

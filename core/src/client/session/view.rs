@@ -1,15 +1,19 @@
 //! What a client's application can look at while it is logged in.
 
 use super::{Session, path_of};
-use crate::client::PeerView;
+use crate::client::{PeerView, ServerTime};
 use crate::group::client::View;
 use crate::ids::{GroupId, PeerId};
 use crate::path::{Punch, Tally};
 use crate::report::{CandidateReport, PeerReport};
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 use crate::transport::{DIRECT, MAIN, Memory, PathStats};
 
 impl Session {
+    pub(in crate::client) fn server_time(&self, now: Instant) -> Option<ServerTime> {
+        self.clock.at(now)
+    }
+
     pub(in crate::client) fn server_rtt(&self) -> Option<Duration> {
         self.server.transport_ref().rtt(MAIN)
     }

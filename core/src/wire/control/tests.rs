@@ -35,7 +35,7 @@ fn parts() -> impl Strategy<Value = Parts> {
 
 fn to_client(p: &Parts) -> ToClient<'_> {
     let (peer, group, epoch) = (PeerId::from_raw(p.ids[0]), GroupId::from_raw(p.ids[1]), p.epoch);
-    match p.kind % 12 {
+    match p.kind % 13 {
         0 => ToClient::Welcome { me: peer, user_data: &p.short, message: &p.long },
         1 => ToClient::Rejected { message: &p.long },
         2 => ToClient::PeerUp {
@@ -58,6 +58,7 @@ fn to_client(p: &Parts) -> ToClient<'_> {
         8 => ToClient::About { relay: [p.numbers.0, p.numbers.0 >> 1], addrs: p.candidates },
         9 => ToClient::Policy { peer, epoch, policy: policy(p.reason) },
         10 => ToClient::Lifetime { lifetime: Duration::from_millis(p.numbers.0.into()) },
+        11 => ToClient::PeerOffline { peer, epoch, offline: p.reason < 128 },
         _ => ToClient::Search { peer, epoch, number: p.numbers.0, plan: p.plan },
     }
 }

@@ -223,6 +223,10 @@ impl SimClient {
                 }
                 self.desk.note(now, What::MemberLeft(index, who, why));
             }
+            ClientEvent::ServerOffline => self.desk.note(now, What::Presence { of: Host::Server, offline: true }),
+            ClientEvent::ServerOnline => self.desk.note(now, What::Presence { of: Host::Server, offline: false }),
+            ClientEvent::MemberOffline { member } => self.presence(now, member, true),
+            ClientEvent::MemberOnline { member } => self.presence(now, member, false),
             ClientEvent::PathChanged { peer, path } => match self.crowd.peers.get(&peer) {
                 // Of a client that came back with another session only the latest counts.
                 Some(who) if self.crowd.latest.get(who) != Some(&peer) => {}
@@ -230,6 +234,15 @@ impl SimClient {
                 None => self.desk.refused(now, "path", "of an unknown peer"),
             },
             _ => {}
+        }
+    }
+
+    fn presence(&mut self, now: Instant, member: PeerId, offline: bool) {
+        match self.crowd.peers.get(&member) {
+            // Of a client that came back with another session only the latest counts.
+            Some(who) if self.crowd.latest.get(who) != Some(&member) => {}
+            Some(&who) => self.desk.note(now, What::Presence { of: Host::Client(who), offline }),
+            None => self.desk.refused(now, "presence", "of an unknown peer"),
         }
     }
 

@@ -210,6 +210,8 @@ impl SimServer {
                 self.groups.values_mut().for_each(|(_, members)| members.retain(|_, member| *member != peer));
                 self.desk.note(now, What::ClientLeft(client, why));
             }
+            ServerEvent::ClientOffline { client } => self.presence(now, client, true),
+            ServerEvent::ClientOnline { client } => self.presence(now, client, false),
             ServerEvent::JoinCompleted { group, member, outcome } => {
                 match (self.group_names.get(&group), self.clients.get(&member)) {
                     (Some(&group), Some(&client)) => self.desk.note(now, What::JoinCompleted(group, client, outcome)),
@@ -234,6 +236,17 @@ impl SimServer {
                 }
             }
             _ => {}
+        }
+    }
+}
+
+impl SimServer {
+    fn presence(&mut self, now: Instant, peer: PeerId, offline: bool) {
+        // Of a client that came back with another session only the latest counts.
+        if let Some(&who) = self.clients.get(&peer)
+            && self.online.get(&who) == Some(&peer)
+        {
+            self.desk.note(now, What::Presence { of: Host::Client(who), offline });
         }
     }
 }
