@@ -444,6 +444,10 @@ impl Link {
     pub(crate) fn poll_moved(&mut self, now: Instant) -> Option<SocketAddr> {
         let Moved { to, rtt } = self.roaming.as_mut()?.poll_moved()?;
         self.transport.open_path(now, MAIN, rtt, PAYLOAD);
+        // What waited for word was given up, and with it the question: it is asked at the new address.
+        if self.presence.forget_question() {
+            self.transport.probe(MAIN);
+        }
         Some(to)
     }
 

@@ -66,6 +66,11 @@ impl Presence {
         self.offline = false;
     }
 
+    /// Nobody will answer what was asked until now. Whether there was anything, which is to be asked again.
+    pub(crate) fn forget_question(&mut self) -> bool {
+        self.asked.take().is_some()
+    }
+
     /// This end stood still until now.
     pub(crate) fn on_resume(&mut self, now: Instant) {
         self.asked = self.asked.map(|_| now);

@@ -151,3 +151,18 @@ fn clocks_that_jump_to_zero_back_or_a_year_ahead_break_nothing() {
         outcome(60, &jump(host, "backward = \"1h\""));
     }
 }
+
+#[test]
+fn who_rejoins_in_an_outage_hears_of_nobody_that_is_offline_before_their_join() {
+    let leave_and_join = ["leave", "join"]
+        .map(|what| format!("[[step]]\ndo = \"{what}\"\nat = \"3s\"\ngroup = \"pair\"\nclient = \"ann\"\n"))
+        .concat();
+    let text = format!(
+        "title = \"rejoin\"\nduration = \"20s\"\n[server]\npunch = \"on-traffic\"\nprefer = \"relay-only\"\nlink = {{ delay = \"10ms\" }}\n\
+         [client.ann]\n[client.bob]\n[[step]]\ndo = \"create-group\"\ngroup = \"pair\"\nmembers = [\"ann\", \"bob\"]\n\
+         {leave_and_join}[[step]]\ndo = \"cut\"\nat = \"2s\"\nlink = \"server\"\nway = \"up\"\nlasts = \"10800ms\"\n"
+    );
+    let scenario = Scenario::parse("rejoin", &text).unwrap();
+    let outcome = run(&scenario, 248).unwrap();
+    assert_eq!(outcome.violations, [] as [String; 0]);
+}

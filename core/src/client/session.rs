@@ -323,9 +323,13 @@ impl Session {
         let Some(slot) = slot_of(&self.by_id, member) else { return };
         if let Some(peer) = path_peer(&mut self.peers, slot)
             && !core::mem::replace(&mut peer.met, true)
-            && peer.verdict != Verdict::Relayed(RelayReason::Probing)
         {
-            queue.mark_path(member);
+            if peer.verdict != Verdict::Relayed(RelayReason::Probing) {
+                queue.mark_path(member);
+            }
+            if peer.shown.offline {
+                queue.mark_presence(member);
+            }
         }
         let Some(link) = link_mut(&mut self.server, &mut self.peers, slot) else { return };
         link.transport().open_peer();

@@ -138,7 +138,8 @@ impl Session {
             return Some(if offline { ClientEvent::ServerOffline } else { ClientEvent::ServerOnline });
         }
         let slot = *self.by_id.get(&of)?;
-        let peer: &mut Peer = self.peers.get_mut(slot as usize - 1)?.as_mut()?;
+        // Of one whose join was not polled yet it is told after that.
+        let peer: &mut Peer = self.peers.get_mut(slot as usize - 1)?.as_mut().filter(|peer| peer.met)?;
         let member = peer.id;
         let offline = peer.shown.news()?;
         Some(if offline { ClientEvent::MemberOffline { member } } else { ClientEvent::MemberOnline { member } })
