@@ -6,14 +6,15 @@
 //!    gave it.
 //! 3. [`Driver::wait`] sleeps until a datagram or the machine's own time, whichever is first.
 //!
-//! What the machine asks for and this driver has not (streams, port mappings) is answered with the input that says so.
+//! What the machine asks for and this driver has not (port mappings) is answered with the input that says so.
 //! The driver's memory is allocated at the start; a packet allocates nothing.
 
 use crate::recording::Recording;
 use crate::socket::{self, BindError, Sent, Udp};
+use crate::streams::{News, Streams};
 use posse_core::{
-    Ecn, Input, Instant, Machine, Outbox, Request, SendFailure, SocketId, SocketInput, StreamEnd, StreamInput,
-    Transmit, Via,
+    Ecn, Input, Instant, Machine, Outbox, Request, SendFailure, SocketId, SocketInput, StreamEnd, StreamId,
+    StreamInput, Transmit, Via,
 };
 use quinn_udp::RecvMeta;
 use std::io::{self, ErrorKind, IoSliceMut};
@@ -40,6 +41,10 @@ const MAX_REQUESTS: usize = 256;
 const MAX_EXTRA_SOCKETS: usize = 256;
 /// How long in all an update waits for a full send buffer before it drops datagrams: what a frame can spare.
 const SEND_PATIENCE: Duration = Duration::from_millis(1);
+/// Bytes read of a TCP connection at once.
+const STREAM_READ: usize = 32 << 10;
+/// A connection that is being closed is looked at so often.
+const CLOSING_CHECK: Duration = Duration::from_millis(100);
 /// How often an update asks the system for the host's addresses. A change of network is noticed by its silence anyway.
 const ADDRESS_CHECK: Duration = Duration::from_secs(5);
 /// How often the machine is told what time it is: tickets expire by it, which nobody counts in fractions of this.
@@ -120,6 +125,12 @@ impl<M: Machine> Driver<M> {
         Ok(())
     }
 
+    /// Accepts TCP connections to the port number of the first socket, for as long as the driver lives: of clients whose UDP
+    /// does not get through.
+    pub fn listen(&mut self) -> Result<(), BindError> {
+        self.io.streams.listen(self.local_addr())
+    }
+
     /// Catches up with the network and the clock, within bounds and without waiting.
     pub fn update(&mut self) -> Result<(), UpdateError> {
         let mut index = 0;
@@ -129,8 +140,76 @@ impl<M: Machine> Driver<M> {
             // Unless it broke, and another one is in its place.
             index += usize::from(self.io.sockets.get(index).is_some_and(|s| s.id == id));
         }
+        self.receive_streams();
         self.catch_up();
         Ok(())
+    }
+
+    /// Accepts who waits, and hands in what has arrived by TCP.
+    pub(crate) fn receive_streams(&mut self) {
+        let mut accepted = Vec::new();
+        self.io.streams.accept(|id, from| accepted.push((id, from)));
+        for (id, from) in accepted {
+            self.input(Input::Stream(id, StreamInput::Accepted { from }));
+        }
+        let mut last = None;
+        while let Some(id) = self.io.streams.after(last) {
+            self.receive_stream(id);
+            last = Some(id);
+        }
+    }
+
+    /// Hands in what has arrived by one stream, and what became of it. Whether it was emptied.
+    pub(crate) fn receive_stream(&mut self, id: StreamId) -> bool {
+        let now = self.now();
+        let Self { machine, io: Io { streams, out, stats, .. }, buffers, .. } = self;
+        let part = buffers.get_mut(..STREAM_READ).unwrap_or_default();
+        let emptied = streams.read(id, part, |bytes| {
+            stats.received_bytes += bytes.len() as u64;
+            machine.handle(now, Input::Stream(id, StreamInput::Bytes(bytes)), out);
+        });
+        self.io.flush(&mut self.machine, now);
+        self.tell_stream(id);
+        emptied
+    }
+
+    /// Writes what one stream has not written yet. Whether all is.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn write_stream(&mut self, id: StreamId) -> bool {
+        self.tell_stream(id);
+        self.io.streams.all.get(&id).is_none_or(|stream| !stream.wants_write())
+    }
+
+    /// Ends a stream that the runtime cannot look after.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn fail_stream(&mut self, id: StreamId) {
+        self.io.streams.fail(id);
+        self.tell_stream(id);
+    }
+
+    /// Takes a connection over that the runtime accepted.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn adopt(&mut self, socket: std::net::TcpStream, from: SocketAddr) {
+        if let Some((id, from)) = self.io.streams.adopt(socket, from) {
+            self.input(Input::Stream(id, StreamInput::Accepted { from }));
+        }
+    }
+
+    /// When to look after connections that are being closed.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn closing_check(&self) -> Option<Instant> {
+        self.io.streams.needs_look().then(|| self.now() + CLOSING_CHECK)
+    }
+
+    fn tell_stream(&mut self, id: StreamId) {
+        while let Some(news) = self.io.streams.news(id) {
+            let input = match news {
+                News::Connected => StreamInput::Connected,
+                News::Writable => StreamInput::Writable,
+                News::Closed(end) => StreamInput::Closed(end),
+            };
+            self.input(Input::Stream(id, input));
+        }
     }
 
     /// Hands in what has arrived at one socket, within bounds. Whether it was emptied.
@@ -166,8 +245,8 @@ impl<M: Machine> Driver<M> {
 
     /// The sockets, and how often there were others.
     #[cfg(feature = "tokio")]
-    pub(crate) fn sockets(&self) -> (&[Udp], u64) {
-        (&self.io.sockets, self.io.changes)
+    pub(crate) fn sockets(&self) -> (&[Udp], &Streams, u64) {
+        (&self.io.sockets, &self.io.streams, self.io.changes + self.io.streams.changes)
     }
 
     /// It slept and came back.
@@ -194,7 +273,8 @@ impl<M: Machine> Driver<M> {
         let until_wake = self.machine.wake().map_or(Duration::MAX, |(at, _)| at.since(now));
         let sleep = max.min(until_wake);
         if !sleep.is_zero() {
-            socket::wait_readable(&self.io.sockets, sleep);
+            let sleep = if self.io.streams.needs_look() { sleep.min(CLOSING_CHECK) } else { sleep };
+            socket::wait_readable(&self.io.sockets, &self.io.streams, sleep);
             self.io.stats.wakeups += 1;
         }
     }
@@ -242,6 +322,11 @@ impl<M: Machine> Driver<M> {
                 break;
             }
             self.io.flush(&mut self.machine, now);
+            let mut last = None;
+            while let Some(id) = self.io.streams.after(last) {
+                self.tell_stream(id);
+                last = Some(id);
+            }
         }
     }
 
@@ -294,10 +379,15 @@ impl<M: Machine> Driver<M> {
                 self.input(Input::Socket(id, answer));
             }
             Request::CloseSocket(id) if id != SocketId::MAIN => self.close(id),
-            Request::Connect { id, .. } => self.input(Input::Stream(id, StreamInput::Closed(StreamEnd::Refused))),
+            Request::Connect { id, to } => {
+                if !self.io.streams.connect(id, to) {
+                    self.input(Input::Stream(id, StreamInput::Closed(StreamEnd::Refused)));
+                }
+            }
+            Request::Close(id) => self.io.streams.close(id),
             Request::MapPort(socket) => self.input(Input::PortMapped { socket, external: None }),
-            // The first socket lives as long as the driver, and there is no stream to close.
-            Request::CloseSocket(_) | Request::Close(_) => {}
+            // The first socket lives as long as the driver.
+            Request::CloseSocket(_) => {}
         }
     }
 
@@ -334,6 +424,7 @@ impl<M: Machine> Driver<M> {
 struct Io {
     origin: std::time::Instant,
     sockets: Vec<Udp>,
+    streams: Streams,
     /// How often a socket was opened or closed.
     changes: u64,
     out: Outbox,
@@ -350,6 +441,7 @@ impl Io {
         Self {
             origin: std::time::Instant::now(),
             sockets: vec![main],
+            streams: Streams::default(),
             changes: 0,
             out,
             failures: Vec::with_capacity(OUTBOX_SENDS),
@@ -381,7 +473,15 @@ impl Io {
         }
         for (transmit, bytes) in self.out.sends() {
             self.recording.sent(transmit, bytes);
-            let Via::Datagram { socket: id, to, .. } = transmit.via else { continue };
+            let (id, to) = match transmit.via {
+                Via::Datagram { socket, to, .. } => (socket, to),
+                Via::Stream(id) => {
+                    self.streams.write(id, bytes);
+                    self.stats.sends += 1;
+                    self.stats.sent_bytes += bytes.len() as u64;
+                    continue;
+                }
+            };
             let Some(socket) = self.sockets.iter().find(|s| s.id == id) else { continue };
             match send(socket, transmit, bytes, &mut self.patience) {
                 Sent::Yes => {

@@ -26,6 +26,8 @@ mod socket;
 mod std_client;
 #[cfg(feature = "std")]
 mod std_server;
+#[cfg(feature = "std")]
+mod streams;
 
 #[cfg(feature = "std")]
 pub use driver::{Driver, DriverStats, UpdateError};

@@ -3,6 +3,7 @@
 //! A socket bound to an unspecified IPv6 address also carries IPv4. The system then writes IPv4 addresses as
 //! `::ffff:a.b.c.d`; machines never see that form: it is undone on the way in and redone on the way out.
 
+use crate::streams::Streams;
 use posse_core::{Ecn, SendFailure, SocketId};
 use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -30,6 +31,9 @@ pub enum BindError {
     /// Another socket has the port.
     #[error("UDP port {} on {} is taken: end the program that uses it, or choose another port (0 lets the system choose)", .0.port(), .0.ip())]
     PortTaken(SocketAddr),
+    /// Another program has the TCP port of that number, which a server needs beside the UDP port.
+    #[error("TCP port {} on {} is taken (UDP of that number is free): end the program that uses it, or choose another port", .0.port(), .0.ip())]
+    TcpPortTaken(SocketAddr),
     /// The system does not allow it.
     #[error("not allowed to bind UDP {0}: choose a port above 1023, or grant this program the right to low ports")]
     Denied(SocketAddr),
@@ -50,6 +54,14 @@ pub enum BindError {
 }
 
 impl BindError {
+    /// Of a TCP port.
+    pub(crate) fn tcp(addr: SocketAddr, source: io::Error) -> Self {
+        match source.kind() {
+            ErrorKind::AddrInUse => Self::TcpPortTaken(addr),
+            _ => Self::new(addr, source),
+        }
+    }
+
     fn new(addr: SocketAddr, source: io::Error) -> Self {
         match source.kind() {
             ErrorKind::AddrInUse => Self::PortTaken(addr),
@@ -198,8 +210,8 @@ impl Udp {
 }
 
 /// Waits until one of `sockets` can be read, or `max` is over.
-pub(crate) fn wait_readable(sockets: &[Udp], max: Duration) {
-    system::wait_readable(sockets.iter().map(|s| &s.socket), max);
+pub(crate) fn wait_readable(sockets: &[Udp], streams: &Streams, max: Duration) {
+    system::wait_readable(sockets.iter().map(|s| &s.socket), streams, max);
 }
 
 /// The addresses that this host would talk from, one a family, as the routing table has it. Nothing is sent.

@@ -8,8 +8,8 @@ use posse_core::client::{Client as Machine, Memory, PeerView, SendError, Sent, S
 use posse_core::config::{ClientConfig, ConfigError, Congestion, Limits, Timers};
 use posse_core::secure::suites;
 use posse_core::{
-    CandidateReport, Channel, ClientEvent, GroupId, Instant, Machine as _, PathPolicy, PeerId, PeerReport, SendOptions,
-    To,
+    CandidateReport, Channel, ClientEvent, GroupId, Instant, Leg, LegReason, Machine as _, PathPolicy, PeerId,
+    PeerReport, SendOptions, To,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -253,6 +253,11 @@ impl Client {
     /// What the server's clock shows now, and how far off that may be; see [`posse_core::Client::server_time`].
     pub fn server_time(&self) -> Option<ServerTime> {
         self.driver.machine().server_time(self.driver.now())
+    }
+
+    /// By which leg everything between this client and its server goes, and why if it was not always that one.
+    pub fn leg(&self) -> (Leg, Option<LegReason>) {
+        self.driver.machine().leg()
     }
 
     /// Smoothed round-trip time to the server.

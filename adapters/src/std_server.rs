@@ -14,8 +14,8 @@ use posse_core::server::{
     NatBehaviour, PolicyError, Server as Machine, ServerCounters, ServerSize, TimeoutError, UnknownClient,
 };
 use posse_core::{
-    Channel, GroupId, Instant, LoginId, Machine as _, PairReport, Path, PathPolicy, PeerId, SendOptions, ServerEvent,
-    Target, To,
+    Channel, GroupId, Instant, Leg, LoginId, Machine as _, PairReport, Path, PathPolicy, PeerId, SendOptions,
+    ServerEvent, Target, To,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -54,6 +54,8 @@ pub struct ServerOptions {
     pub admission: Admission,
     /// Whether clients need a ticket, and which are good. `None`: they need none.
     pub tickets: Option<Tickets>,
+    /// Whether clients whose UDP does not get through may come by TCP, to the same port number.
+    pub tcp: bool,
 }
 
 impl ServerOptions {
@@ -74,6 +76,7 @@ impl ServerOptions {
             advertised_addrs: Vec::new(),
             admission: Admission::default(),
             tickets: None,
+            tcp: true,
         }
     }
 }
@@ -101,7 +104,11 @@ impl ServerOptions {
         let recording = Recording::begin(&mut machine, wish)?;
         #[cfg(not(feature = "recorder"))]
         let recording = Recording::default();
-        let mut driver = Driver::begin(addr, machine, recording)?;
+        let chosen = if self.tcp && addr.port() == 0 { crate::streams::free_for_both(addr) } else { None };
+        let mut driver = Driver::begin(chosen.unwrap_or(addr), machine, recording)?;
+        if self.tcp {
+            driver.listen()?;
+        }
         for (id, door) in self.doors.iter() {
             let second_port = self.doors.second_port == Some(door);
             driver.bind_more(id, if second_port { SocketAddr::new(addr.ip(), door.port()) } else { door })?;
@@ -313,6 +320,11 @@ impl Server {
     /// How traffic between two clients goes, as last reported.
     pub fn path(&self, a: PeerId, b: PeerId) -> Option<Path> {
         self.driver.machine().path(a, b)
+    }
+
+    /// By which leg a client's packets travel; `None` if there is no such client.
+    pub fn leg(&self, client: PeerId) -> Option<Leg> {
+        self.driver.machine().leg(client)
     }
 
     /// What was done for a direct path between two clients, and what came of it; `None` if they share no group.

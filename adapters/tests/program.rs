@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -114,6 +115,54 @@ fn three_programs_in_one_room_account_for_every_message() {
     }
     let (code, told) = server.stop();
     assert_eq!((code, of(&told, "member_joined").len(), of(&told, "member_left").len()), (Some(0), 3, 3));
+}
+
+/// Passes TCP on to `to`; nobody answers UDP there. Its address.
+fn tcp_only(to: &str) -> String {
+    let (listener, to) = (TcpListener::bind("127.0.0.1:0").unwrap(), to.to_owned());
+    let here = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for from in listener.incoming().map_while(Result::ok) {
+            let onward = TcpStream::connect(&to).unwrap();
+            let pass = |mut a: TcpStream, mut b: TcpStream| {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut a, &mut b);
+                    let _ = b.shutdown(Shutdown::Write);
+                });
+            };
+            pass(from.try_clone().unwrap(), onward.try_clone().unwrap());
+            pass(onward, from);
+        }
+    });
+    here
+}
+
+#[test]
+fn who_has_no_udp_is_there_by_tcp_and_says_so() {
+    let server = Server::new(&["--metrics", "127.0.0.1:0"]);
+    let front = tcp_only(&server.address);
+    let for_a_while = ["--room", "lobby", "--every", "10", "--for", "1.5", "--json"];
+    let join = |name: &str, at: &str| {
+        let who = ["join", "--server", at, "--server-key", &server.key, "--name", name];
+        posse(&[&who[..], &for_a_while[..]].concat()).spawn().unwrap()
+    };
+    let (ann, ben) = (join("ann", &front), join("ben", &server.address));
+    for (client, leg) in [(ann, "tcp"), (ben, "udp")] {
+        let output = client.wait_with_output().unwrap();
+        let told = lines(&output);
+        assert_eq!(output.status.code(), Some(0), "{told:#?}");
+        let legs: Vec<_> = of(&told, "leg").iter().map(|line| (&line["leg"], &line["because"])).collect();
+        let expected = [(&Value::from("tcp"), &Value::from("udp-silent"))];
+        assert_eq!(legs, if leg == "tcp" { &expected[..] } else { &[] });
+        let summary = of(&told, "summary")[0];
+        assert_eq!((&summary["leg"], &summary["lost"]), (&leg.into(), &0.into()), "{summary}");
+        assert!(summary["received"].as_u64().unwrap() > 50, "{summary}");
+    }
+    let metrics = get(server.metrics.as_ref().unwrap(), "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(metrics.contains("posse_leg_changes_total{leg=\"tcp\"} 1"), "{metrics}");
+    let (_, told) = server.stop();
+    let legs: Vec<_> = of(&told, "leg").iter().map(|line| &line["leg"]).collect();
+    assert_eq!(legs, ["tcp"]);
 }
 
 #[test]
@@ -271,7 +320,7 @@ fn what_was_recorded_replays_to_the_same_digest() {
 }
 
 fn get(address: &str, request: &str) -> String {
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();

@@ -1,6 +1,7 @@
 //! What a machine tells its application: owned and small. A message's bytes go into the caller's reusable buffer.
 
 use crate::ids::{Channel, GroupId, LoginId, PeerId};
+use crate::leg::{Leg, LegReason};
 use crate::ticket::Ticket;
 use crate::time::Duration;
 use alloc::boxed::Box;
@@ -68,6 +69,14 @@ pub enum ClientEvent {
         peer: PeerId,
         /// How it goes now.
         path: Path,
+    },
+    /// Everything between this client and its server, relayed traffic included, goes by another leg now. Nothing is lost,
+    /// repeated or reordered by that. Several changes between two polls are told as one. UDP from the beginning is not told.
+    LegChanged {
+        /// Which.
+        leg: Leg,
+        /// Why.
+        why: LegReason,
     },
     /// A send that failed as full may be tried again; told once for each channel on which it was.
     Writable {
@@ -143,6 +152,14 @@ pub enum ServerEvent {
         b: PeerId,
         /// How traffic between them goes.
         path: Path,
+    },
+    /// Everything between a client and this server goes by another leg now. Several changes between two polls are told as
+    /// one. UDP from the beginning is not told.
+    LegChanged {
+        /// Whose.
+        client: PeerId,
+        /// Which.
+        leg: Leg,
     },
     /// A send that failed as full may be tried again; told once for each channel on which it was.
     Writable {

@@ -148,6 +148,7 @@ fn describe(frame: &Frame<'_>) -> (u8, Fact) {
         Frame::Knock(_) => (20, Fact::Other),
         Frame::AskTime(_) => (21, Fact::Other),
         Frame::Time { .. } => (22, Fact::Other),
+        Frame::Leg(_) => (23, Fact::Other),
     }
 }
 
@@ -173,6 +174,7 @@ fn write_frame(w: &mut Writer<'_>, frame: &Frame<'_>) -> Result<(), NoRoom> {
         Frame::Knock(door) => frames::write_knock(w, *door),
         Frame::AskTime(number) => frames::write_ask_time(w, *number),
         Frame::Time { number, clock } => frames::write_time(w, *number, *clock),
+        Frame::Leg(leg) => frames::write_leg(w, *leg),
     }
 }
 
@@ -277,8 +279,8 @@ impl RelayPair {
         let limits = RelayLimits { sessions: 2, routes: 1, budget: crate::config::RelayBudget::default() };
         let mut forwarder = Forwarder::new(limits, Entropy::new(&[5; 32]).hasher("relay"));
         let key = RelayKey::from_secret(&Secret::new([1; 32]));
-        forwarder.add_session(Self::SENDER, key.clone(), sender).ok()?;
-        forwarder.add_session(2, RelayKey::from_secret(&Secret::new([2; 32])), receiver).ok()?;
+        forwarder.add_session(Self::SENDER, key.clone(), sender.into()).ok()?;
+        forwarder.add_session(2, RelayKey::from_secret(&Secret::new([2; 32])), receiver.into()).ok()?;
         let handle = forwarder.add_route(Self::SENDER, 2).ok()?;
         Some(Self { forwarder, key, handle })
     }
@@ -292,6 +294,10 @@ impl RelayPair {
 
     /// Where an admitted datagram goes, and its inside.
     pub fn admit<'d>(&mut self, datagram: &'d [u8], from: SocketAddr) -> Option<(SocketAddr, &'d [u8])> {
-        self.forwarder.admit(crate::time::Instant::ZERO, datagram, from).ok().map(|forward| (forward.to, forward.inner))
+        let forward = self.forwarder.admit(crate::time::Instant::ZERO, datagram, from.into()).ok()?;
+        match forward.to {
+            crate::relay::Reach::Datagram(to) => Some((to, forward.inner)),
+            crate::relay::Reach::Stream(..) => None,
+        }
     }
 }

@@ -181,6 +181,8 @@ pub struct SocketId(pub u16);
 impl SocketId {
     /// The socket that carries the server link and every peer.
     pub const MAIN: Self = Self(0);
+    /// No socket: what came out of a stream. Drivers never use it.
+    pub(crate) const STREAM: Self = Self(u16::MAX);
 }
 
 /// A byte stream of the driver (the TCP leg).

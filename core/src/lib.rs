@@ -17,6 +17,7 @@ pub mod fuzzing;
 mod goodbye;
 mod group;
 pub mod ids;
+mod leg;
 mod link;
 pub mod machine;
 mod meter;
@@ -42,6 +43,7 @@ pub use event::{
     ServerEvent, TicketRefusal,
 };
 pub use ids::{Channel, GroupId, LoginId, PeerId, Reliability, SocketId, StreamId};
+pub use leg::{Leg, LegReason};
 pub use machine::{
     Ecn, Entry, Input, Machine, Request, Room, SendFailure, SocketInput, StreamEnd, StreamInput, Tap, Wake, datagrams,
 };

@@ -12,6 +12,9 @@ use crate::entropy::KeyStream;
 use crate::event::RelayReason;
 use crate::goodbye::{self, Goodbye};
 use crate::ids::SocketId;
+use crate::leg::Leg;
+use crate::leg::client::Carrier;
+use crate::leg::queue::FrameQueue;
 use crate::machine::{Ecn, Wake};
 use crate::outbox::{Outbox, Transmit};
 use crate::path::{Ask, Gate, Moved, Over, Pace, Punch, PunchEvent, Roaming, Verdict, Way};
@@ -83,6 +86,8 @@ pub(crate) struct RelayLeg {
     pub(crate) pace: Pace,
     /// By which socket everything leaves that has no other reason.
     pub(crate) home: SocketId,
+    /// Which of UDP and TCP takes them there.
+    pub(crate) carrier: Carrier,
 }
 
 impl RelayLeg {
@@ -94,10 +99,37 @@ impl RelayLeg {
 
 /// Where packets on the main path go.
 pub(crate) enum Route<'a> {
-    /// Straight there: the other end of a server link.
+    /// Straight there: a server's to a client.
     Straight(Way),
+    /// Into a client's stream.
+    Stream(&'a mut FrameQueue),
+    /// A client that has neither a stream nor an address that is proven.
+    Nowhere,
+    /// To the server, by the leg in use.
+    Server(&'a mut RelayLeg),
     /// Wrapped, to a destination that the server knows by this handle.
     Relay(&'a mut RelayLeg, u32),
+}
+
+impl Route<'_> {
+    /// What takes packets in place of a socket.
+    fn queue(&mut self) -> Option<&mut FrameQueue> {
+        match self {
+            Self::Straight(_) | Self::Nowhere => None,
+            Self::Stream(queue) => Some(queue),
+            Self::Server(leg) | Self::Relay(leg, _) => leg.carrier.queue(),
+        }
+    }
+
+    /// Whether no packet is taken now.
+    fn is_blocked(&self) -> bool {
+        match self {
+            Self::Straight(_) => false,
+            Self::Nowhere => true,
+            Self::Stream(queue) => !queue.has_room(),
+            Self::Server(leg) | Self::Relay(leg, _) => leg.carrier.is_blocked(),
+        }
+    }
 }
 
 /// Why a received packet was not used.
@@ -149,6 +181,13 @@ pub(crate) struct Link {
     knocked: Option<u8>,
     /// When the server was asked for its time, and what it said.
     time: Option<(Instant, Instant)>,
+    /// The leg that the newest packet so far said the client uses; and a challenge that a client sent, on a server's links.
+    /// The answer to one, on a client's.
+    leg: Option<Leg>,
+    /// Whether this end's part of the main path is a byte stream, and the peer's part, on a link between peers.
+    streams: [bool; 2],
+    asked: Option<u64>,
+    answered: Option<u64>,
     /// The other end closed, for this reason.
     closed: Option<u8>,
     presence: Presence,
@@ -216,6 +255,10 @@ impl Link {
             observe: None,
             knocked: None,
             time: None,
+            leg: None,
+            streams: [false; 2],
+            asked: None,
+            answered: None,
             closed: None,
             presence: Presence::new(now),
             frames: Vec::new(),
@@ -350,6 +393,21 @@ impl Link {
         self.time.take()
     }
 
+    /// The leg that the client says it uses, if the packet received last was the newest and said so.
+    pub(crate) fn take_leg(&mut self) -> Option<Leg> {
+        self.leg.take()
+    }
+
+    /// The challenge in the packet received last: whether its source can be reached.
+    pub(crate) fn take_asked(&mut self) -> Option<u64> {
+        self.asked.take()
+    }
+
+    /// The answer in the packet received last.
+    pub(crate) fn take_answered(&mut self) -> Option<u64> {
+        self.answered.take()
+    }
+
     /// Takes a datagram in that carries a connection id of this link.
     pub(crate) fn receive(
         &mut self,
@@ -384,8 +442,15 @@ impl Link {
         if self.transport.last_acked(MAIN) != acked {
             self.presence.on_answered(now);
         }
+        self.leg = self.leg.filter(|_| newest);
+        if self.direct.is_some()
+            && let Some(leg) = self.leg.take()
+        {
+            self.follow_peer(leg);
+        }
         // A packet that only asks to be observed is a probing packet (RFC 9000 §9.1): it comes from elsewhere on purpose.
-        if newest && self.roaming.is_some() && self.observe.is_none() && from.socket == SocketId::MAIN {
+        let probing = self.observe.is_some() || self.asked.is_some();
+        if newest && self.roaming.is_some() && !probing && from.socket == SocketId::MAIN {
             self.heard_from(now, path, from);
         }
         self.settle(now);
@@ -407,13 +472,15 @@ impl Link {
                     }
                     self.answers.push_back(token);
                 }
-                // By the relay it proves nothing, and a server never moves.
+                // The client asks whether UDP works.
+                (None, Some(_)) => self.asked = Some(token),
+                // By the relay it proves nothing.
                 _ => {}
             },
             LinkFrame::Response(token) => match (&mut self.direct, &mut self.roaming) {
                 (Some(direct), _) => direct.punch.on_response(now, token),
                 (None, Some(roaming)) => roaming.on_response(now, token),
-                (None, None) => {}
+                (None, None) => self.answered = Some(token),
             },
             LinkFrame::KeyShare(public) if self.direct.is_some() => {
                 self.protection.on_share(&public).map_err(|_| Violation::KeyShare)?;
@@ -424,8 +491,9 @@ impl Link {
             LinkFrame::Knock(door) if self.direct.is_none() && self.roaming.is_none() => self.knocked = Some(door),
             LinkFrame::AskTime(number) if self.roaming.is_some() => self.transport.tell_time(number),
             LinkFrame::Time { asked, clock } => self.time = Some((asked, Instant(clock))),
+            LinkFrame::Leg(leg) if self.roaming.is_some() || self.direct.is_some() => self.leg = Some(leg),
             // Said to an end that has no use for it.
-            LinkFrame::Observe(_) | LinkFrame::Knock(_) | LinkFrame::AskTime(_) => {}
+            LinkFrame::Observe(_) | LinkFrame::Knock(_) | LinkFrame::AskTime(_) | LinkFrame::Leg(_) => {}
         }
         Ok(())
     }
@@ -552,12 +620,14 @@ impl Link {
         self.settle(now);
         self.renew_keys(now);
         while out.room() >= DATAGRAM && (self.answer(now, route, out) || self.probe(now, route, out)) {}
+        self.transport.set_blocked(route.is_blocked());
         while let Some(path) = self.transport.wants(now) {
             if out.room() < self.transport.datagram(now, path).max(DATAGRAM)
                 || !self.packet(now, path, route, out, Body::Due)
             {
                 break;
             }
+            self.transport.set_blocked(route.is_blocked());
         }
     }
 
@@ -567,15 +637,57 @@ impl Link {
         now + self.transport.pto(MAIN).saturating_mul(3).clamp(LEAST_FLUSH, LONGEST_FLUSH)
     }
 
-    /// Says goodbye to `to`, straight, on the main path. `None` if there is no room or no number left.
-    pub(crate) fn close(&mut self, now: Instant, to: SocketAddr, reason: u8, out: &mut Outbox) -> Option<Goodbye> {
+    /// Says goodbye to `to` on the main path, which a stream does but once. `None` if it was said so, or there is no room or no
+    /// number left.
+    pub(crate) fn close(
+        &mut self,
+        now: Instant,
+        to: SocketAddr,
+        route: &mut Route<'_>,
+        reason: u8,
+        out: &mut Outbox,
+    ) -> Option<Goodbye> {
+        if matches!(route, Route::Nowhere) {
+            return None;
+        }
         let mut sealed = [0; goodbye::MAX_LEN];
         let space = out.reserve(goodbye::MAX_LEN)?;
         let (len, _) = self.seal(now, MAIN, &mut sealed, Body::Close(reason))?;
         let sealed = sealed.get(..len)?;
+        if let Some(queue) = route.queue() {
+            queue.push(sealed);
+            return None;
+        }
         space.get_mut(..len)?.copy_from_slice(sealed);
         out.commit(len, Transmit::datagram(SocketId::MAIN, to));
         Some(Goodbye::new(now, sealed, to, self.transport.pto(MAIN)))
+    }
+
+    /// Answers a client's challenge to where it came from. False if there is no room.
+    pub(crate) fn answer_asked(&mut self, now: Instant, by: Way, token: u64, out: &mut Outbox) -> bool {
+        let body = Body::Probe { challenge: None, response: Some(token) };
+        self.packet(now, MAIN, &mut Route::Straight(by), out, body)
+    }
+
+    /// Asks the server over UDP whether that works. False if there is no room.
+    pub(crate) fn ask_over_udp(&mut self, now: Instant, server: Way, token: u64, out: &mut Outbox) -> bool {
+        let body = Body::Probe { challenge: Some(token), response: None };
+        self.packet(now, MAIN, &mut Route::Straight(server), out, body)
+    }
+
+    /// This end's part of the main path goes by another leg. `rtt`: the path's round trip, as far as is known.
+    pub(crate) fn change_leg(&mut self, now: Instant, leg: Leg, rtt: Duration) {
+        self.streams[0] = leg == Leg::Tcp;
+        self.transport.change_leg(now, self.streams.contains(&true), rtt);
+    }
+
+    /// The peer's part of the main path goes by this leg. What it lost when it changed shows as soon as something later arrives.
+    fn follow_peer(&mut self, leg: Leg) {
+        let stream = leg == Leg::Tcp;
+        if core::mem::replace(&mut self.streams[1], stream) != stream {
+            self.transport.set_stream(self.streams.contains(&true));
+            self.transport.probe(MAIN);
+        }
     }
 
     /// Has the server look at where this packet comes from. False if there is no room.
@@ -589,6 +701,9 @@ impl Link {
     }
 
     fn answer(&mut self, now: Instant, route: &mut Route<'_>, out: &mut Outbox) -> bool {
+        if route.is_blocked() {
+            return false;
+        }
         let Some(token) = self.answers.pop_front() else { return false };
         self.packet(now, MAIN, route, out, Body::Probe { challenge: None, response: Some(token) })
     }
@@ -603,7 +718,8 @@ impl Link {
         let body = Body::Probe { challenge: probe.challenge, response: probe.response };
         match probe.over {
             Over::Direct(to) => self.packet(now, DIRECT, &mut Route::Straight(to), out, body),
-            Over::Relay => self.packet(now, MAIN, route, out, body),
+            // What finds no room is probed for again.
+            Over::Relay => self.packet(now, MAIN, route, out, body) || route.is_blocked(),
         }
     }
 
@@ -613,16 +729,27 @@ impl Link {
             (_, Some(Direct { to: Some(to), .. }), DIRECT, Body::Due) => *to,
             (_, _, DIRECT, Body::Due) => return false,
             (Route::Straight(to), ..) => *to,
-            (Route::Relay(leg, _), ..) => leg.way(),
+            (Route::Server(leg) | Route::Relay(leg, _), ..) => leg.way(),
+            // Only the queue knows where that leads.
+            (Route::Stream(_) | Route::Nowhere, ..) => {
+                SocketAddr::new(core::net::Ipv4Addr::UNSPECIFIED.into(), 0).into()
+            }
         };
+        if path == MAIN && route.is_blocked() {
+            return false;
+        }
         let wrap = if path == MAIN && matches!(route, Route::Relay(..)) { WRAP_LEN } else { 0 };
         let size = if path == DIRECT { self.transport.datagram(now, path).max(DATAGRAM) } else { DATAGRAM };
         let Some(datagram) = out.reserve(size) else { return false };
         let (space, inner) = datagram.split_at_mut(wrap);
         let Some((len, ecn)) = self.seal(now, path, inner, body) else { return false };
-        if let (&mut Route::Relay(ref mut leg, handle), Ok(space)) = (route, <&mut [u8; WRAP_LEN]>::try_from(space)) {
-            leg.key.wrap(leg.session, leg.number, handle, &inner[..len], space);
+        if let (Route::Relay(leg, handle), Ok(space)) = (&mut *route, <&mut [u8; WRAP_LEN]>::try_from(space)) {
+            leg.key.wrap(leg.session, leg.number, *handle, &inner[..len], space);
             leg.number += 1;
+        }
+        if let (MAIN, Some(queue)) = (path, route.queue()) {
+            queue.push(&datagram[..wrap + len]);
+            return true;
         }
         // What a relay forwards is another datagram: marks on the way to it would tell nobody anything.
         let ecn = if wrap > 0 { Ecn::NotCapable } else { ecn };
@@ -660,7 +787,7 @@ impl Link {
     pub(crate) fn wake(&self) -> Option<(Instant, Wake)> {
         let punch = self.direct.as_ref().and_then(|d| d.punch.wake()).map(|at| (at, Wake::Probe));
         let roaming = self.roaming.as_ref().and_then(|r| r.wake()).map(|at| (at, Wake::Probe));
-        let answer = (!self.answers.is_empty()).then_some((Instant::ZERO, Wake::Now));
+        let answer = (!self.answers.is_empty() && !self.transport.is_held_up()).then_some((Instant::ZERO, Wake::Now));
         let forget = self.forget_at.map(|at| (at, Wake::Idle));
         [self.transport.wake(), punch, roaming, answer, forget].into_iter().flatten().min()
     }

@@ -54,6 +54,11 @@ impl Presence {
         self.heard = now;
     }
 
+    /// When something of the other end was last heard.
+    pub(crate) fn heard(&self) -> Instant {
+        self.heard
+    }
+
     /// A packet that asks for an acknowledgement was sent.
     pub(crate) fn on_asked(&mut self, now: Instant) {
         self.asked.get_or_insert(now);

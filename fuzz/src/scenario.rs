@@ -63,7 +63,7 @@ impl Names<'_> {
                     Target::Group(group) => self.group(group),
                 }
             }
-            Action::Cut { link, .. } | Action::SetLink { of: link, .. } => match link {
+            Action::Cut { link, .. } | Action::BlockUdp { link, .. } | Action::SetLink { of: link, .. } => match link {
                 LinkOf::Host(host) => self.host(*host),
                 LinkOf::Nat(nat) => self.nat(*nat),
             },

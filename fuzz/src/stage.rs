@@ -16,7 +16,7 @@ use posse_core::fuzzing::{self, Fact};
 use posse_core::secure::public_key;
 use posse_core::{
     Client, ClientConfig, ClientEvent, Ecn, GroupId, GroupOptions, Input, Instant, LoginId, Machine, Outbox, PeerId,
-    Server, ServerConfig, ServerEvent, SocketId, SocketInput, Via, datagrams,
+    Server, ServerConfig, ServerEvent, SocketId, SocketInput, StreamId, StreamInput, Via, datagrams,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -99,6 +99,8 @@ pub(crate) struct Stage {
     /// Between two clients only the relay works.
     relayed: bool,
     wire: VecDeque<Parcel>,
+    /// Streams whose last frame nobody was told yet is written.
+    written: Vec<(usize, StreamId)>,
     pub(crate) captured: VecDeque<(SocketAddr, Vec<u8>)>,
     pub(crate) talks: Vec<Talk>,
     pub(crate) tokens: VecDeque<u64>,
@@ -151,6 +153,7 @@ impl Stage {
             victim,
             relayed: setup & 1 != 0,
             wire: VecDeque::new(),
+            written: Vec::new(),
             captured: VecDeque::new(),
             talks: Vec::new(),
             tokens: VecDeque::new(),
@@ -370,7 +373,15 @@ impl Stage {
     fn post_all(&mut self, host: usize, out: &mut Outbox) -> usize {
         let mut count = 0;
         for (transmit, bytes) in out.sends() {
-            let Via::Datagram { to, .. } = transmit.via else { panic!("there are no streams yet") };
+            let to = match transmit.via {
+                Via::Datagram { to, .. } => to,
+                // Nobody is at the other end.
+                Via::Stream(id) => {
+                    count += 1;
+                    self.written.push((host, id));
+                    continue;
+                }
+            };
             let segment = transmit.segment.map_or(bytes.len(), usize::from).max(1);
             for datagram in bytes.chunks(segment) {
                 count += 1;
@@ -404,6 +415,15 @@ impl Stage {
             let count = self.transmit(host, self.now, &mut out);
             burst += count;
             assert!(burst < MAX_BURST, "{burst} datagrams at one time");
+            for (host, id) in std::mem::take(&mut self.written) {
+                self.input(host, Input::Stream(id, StreamInput::Writable));
+            }
+            // What it asks for it does not get, unless a step says so.
+            let mut requests = 0;
+            while self.hosts[host].machine().request().is_some() {
+                requests += 1;
+                assert!(requests < MAX_EVENTS, "requests do not end");
+            }
             if count == 0 {
                 break;
             }

@@ -15,6 +15,8 @@ pub(crate) enum Label {
     Machine,
     /// The scenario that a seed draws.
     Swarm,
+    /// A TCP connection's end; number = host (high half) and its connections so far (low half).
+    Stack,
 }
 
 /// The generator for `label` and `number` under `seed`.
@@ -25,6 +27,7 @@ pub(crate) fn stream(seed: u64, label: Label, number: u64) -> ChaCha8Rng {
         Label::Nat => b"posse-sim nat  1",
         Label::Machine => b"posse-sim mach 1",
         Label::Swarm => b"posse-sim swrm 1",
+        Label::Stack => b"posse-sim tcp  1",
     };
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&number.to_le_bytes());

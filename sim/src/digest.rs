@@ -100,6 +100,7 @@ impl Fields {
             Event::Unsendable { host, len } => self.head(14, host, len as u64),
             Event::Paused { host, paused } => self.head(15, host, u64::from(paused)),
             Event::ClockJumped { host, ahead } => self.head(16, host, ahead.cast_unsigned()),
+            Event::Firewall { place, blocked } => self.place(18, place, u64::from(blocked)),
             Event::Moved { place, address } => self.place(17, place, u64::from(address.to_bits())),
         }
         &[]
@@ -122,7 +123,7 @@ impl Fields {
         self.number(packet.id);
         self.address(packet.from);
         self.address(packet.to);
-        self.number(u64::from(packet.ecn.bits()) << 32 | packet.bytes.len() as u64);
+        self.number(u64::from(packet.tcp) << 40 | u64::from(packet.ecn.bits()) << 32 | packet.bytes.len() as u64);
         packet.bytes
     }
 

@@ -48,11 +48,15 @@ pub enum DropReason {
     Burst,
     /// The host is paused, and what has arrived meanwhile fills its receive buffer.
     Buffer,
+    /// A firewall lets no datagrams pass.
+    Firewall,
+    /// A damaged TCP segment: its checksum is wrong.
+    Checksum,
 }
 
 impl DropReason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Loss,
         Self::Queue,
         Self::TooBig,
@@ -67,6 +71,8 @@ impl DropReason {
         Self::NoPort,
         Self::Burst,
         Self::Buffer,
+        Self::Firewall,
+        Self::Checksum,
     ];
 }
 
@@ -87,6 +93,8 @@ impl fmt::Display for DropReason {
             Self::NoPort => "no port left",
             Self::Burst => "lost in a burst",
             Self::Buffer => "receive buffer full",
+            Self::Firewall => "UDP blocked by a firewall",
+            Self::Checksum => "checksum wrong",
         })
     }
 }
@@ -104,7 +112,9 @@ pub struct PacketView<'a> {
     pub ecn: Ecn,
     /// Hop limit that it has left.
     pub hops: u8,
-    /// UDP payload.
+    /// It is a TCP segment, not a datagram.
+    pub tcp: bool,
+    /// UDP payload, or TCP header and payload.
     pub bytes: &'a [u8],
 }
 
@@ -245,6 +255,13 @@ pub enum Event<'a> {
         /// Nanoseconds that it is ahead of the world's from now on; behind if negative.
         ahead: i64,
     },
+    /// A firewall at a host or NAT blocks UDP, or lets it pass again.
+    Firewall {
+        /// Where.
+        place: Place,
+        /// Whether it blocks UDP now.
+        blocked: bool,
+    },
     /// A host or NAT has another address.
     Moved {
         /// Which.
@@ -275,6 +292,7 @@ impl<'a> Event<'a> {
             | Self::Blocked { .. }
             | Self::Paused { .. }
             | Self::ClockJumped { .. }
+            | Self::Firewall { .. }
             | Self::Moved { .. } => None,
         }
     }
@@ -287,6 +305,7 @@ impl<'a> Event<'a> {
             to: packet.to,
             ecn: packet.ecn,
             hops: packet.hops,
+            tcp: packet.tcp,
             bytes,
         };
         match self {
@@ -307,6 +326,7 @@ impl<'a> Event<'a> {
             Self::Blocked { from, to, blocked } => Event::Blocked { from, to, blocked },
             Self::Paused { host, paused } => Event::Paused { host, paused },
             Self::ClockJumped { host, ahead } => Event::ClockJumped { host, ahead },
+            Self::Firewall { place, blocked } => Event::Firewall { place, blocked },
             Self::Moved { place, address } => Event::Moved { place, address },
         }
     }

@@ -37,6 +37,7 @@ pub mod record;
 pub mod scenario;
 pub mod shrink;
 pub mod swarm;
+mod tcp;
 pub mod trace;
 pub mod transport;
 pub mod validate;

@@ -27,6 +27,13 @@ const HOP_LIMIT: u8 = 64;
 /// Routers that a packet meets in the internet; each NAT is one more.
 const INTERNET_HOPS: u8 = 8;
 
+/// Bytes that a TCP segment's packet has less than [`crate::HEADERS`]: its own header is part of what it carries.
+const NO_UDP_HEADER: usize = 8;
+/// How long a NAT keeps a mapping of an established connection: RFC 5382 REQ-5.
+const TCP_LIFETIME: posse_core::Duration = posse_core::Duration::from_secs(2 * 3600 + 240);
+/// Streams of randomness of NATs' mappings for TCP.
+const TCP_NATS: u64 = 1 << 32;
+
 /// A network of hosts: the internet, or one behind a NAT.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Net(pub(crate) usize);
@@ -49,6 +56,7 @@ pub(crate) struct Datagram<'a> {
     pub(crate) to: SocketAddrV4,
     pub(crate) ecn: Ecn,
     pub(crate) hop_limit: Option<u8>,
+    pub(crate) tcp: bool,
     pub(crate) bytes: &'a [u8],
 }
 
@@ -59,6 +67,7 @@ pub(crate) struct Packet {
     pub(crate) to: SocketAddrV4,
     pub(crate) ecn: Ecn,
     hops: u8,
+    pub(crate) tcp: bool,
     /// When it left, or leaves, the queue of the wire that it is on, in ns; and whether it arrives in order.
     sent: u64,
     in_order: bool,
@@ -67,8 +76,8 @@ pub(crate) struct Packet {
 
 impl Packet {
     pub(crate) fn view(&self) -> PacketView<'_> {
-        let Self { id, from, to, ecn, hops, ref bytes, .. } = *self;
-        PacketView { id, from, to, ecn, hops, bytes }
+        let Self { id, from, to, ecn, hops, tcp, ref bytes, .. } = *self;
+        PacketView { id, from, to, ecn, hops, tcp, bytes }
     }
 }
 
@@ -92,7 +101,15 @@ struct NetState {
 
 struct Gateway {
     nat: NatBox,
+    /// Its mappings for TCP.
+    tcp: NatBox,
     attachment: usize,
+}
+
+impl Gateway {
+    fn of(&mut self, tcp: bool) -> &mut NatBox {
+        if tcp { &mut self.tcp } else { &mut self.nat }
+    }
 }
 
 /// Everything that is told of what happens.
@@ -122,6 +139,8 @@ pub(crate) struct Network {
     free: Vec<u32>,
     next_id: u64,
     blocked: BTreeSet<(Ipv4Addr, Ipv4Addr)>,
+    /// Where a firewall drops datagrams.
+    udp_blocked: BTreeSet<Place>,
     /// What is to happen on links that are yet to be made.
     mishaps: BTreeMap<(Place, Way), Vec<(u64, Mishap)>>,
     watched: bool,
@@ -140,6 +159,7 @@ impl Network {
             free: Vec::new(),
             next_id: 0,
             blocked: BTreeSet::new(),
+            udp_blocked: BTreeSet::new(),
             mishaps: BTreeMap::new(),
             watched: false,
             queue: Queue::default(),
@@ -152,7 +172,9 @@ impl Network {
         let net = self.nets.len();
         let (attachment, address) = self.attach(outside, Place::Net(net), link);
         let block = PRIVATE + (net as u32 % PRIVATE_BLOCKS) * (1 << 16);
-        let gateway = Gateway { nat: NatBox::new(self.seed, net as u64, address, nat), attachment };
+        let for_tcp = nat.clone().lifetime(TCP_LIFETIME);
+        let tcp = NatBox::new(self.seed, TCP_NATS | net as u64, address, for_tcp);
+        let gateway = Gateway { nat: NatBox::new(self.seed, net as u64, address, nat), tcp, attachment };
         // .0 is the network and .1 the NAT's inside address.
         self.nets.push(NetState { first: block + 2, attached: Vec::new(), gateway: Some(gateway) });
         Net(net)
@@ -225,8 +247,8 @@ impl Network {
 
     /// Puts a datagram on its host's link, at `attachment`.
     pub(crate) fn send(&mut self, now: Instant, attachment: usize, datagram: &Datagram<'_>) {
-        let Datagram { host, socket, from, to, ecn, hop_limit, bytes } = *datagram;
-        let slot = self.packet(from, to, ecn, hop_limit.unwrap_or(HOP_LIMIT), bytes);
+        let Datagram { host, socket, from, to, ecn, hop_limit, tcp, bytes } = *datagram;
+        let slot = self.packet(from, to, ecn, hop_limit.unwrap_or(HOP_LIMIT), tcp, bytes);
         let packet = self.packets[slot as usize].view();
         self.log.event(now, &Event::Sent { host, socket, packet });
         self.transmit(now, attachment * 2, slot);
@@ -265,7 +287,7 @@ impl Network {
     /// Finds the way of a packet that is in `net`.
     fn route(&mut self, now: Instant, net: usize, slot: u32) {
         let packet = &self.packets[slot as usize];
-        let (from, to) = (packet.from, packet.to);
+        let (from, to, tcp) = (packet.from, packet.to, packet.tcp);
         if net == Net::INTERNET.0 {
             if self.blocked.contains(&(*from.ip(), *to.ip())) {
                 return self.drop(now, Place::Net(net), DropReason::Blocked, slot);
@@ -281,7 +303,7 @@ impl Network {
             return self.drop(now, Place::Net(net), DropReason::NoRoute, slot);
         };
         if *to.ip() == gateway.nat.outside() {
-            return match gateway.nat.hairpin(now, from, to) {
+            return match gateway.of(tcp).hairpin(now, from, to) {
                 Ok((out, inside)) => {
                     self.translate(now, net, slot, out, inside);
                     if self.hop(now, net, 1, slot) {
@@ -292,7 +314,7 @@ impl Network {
             };
         }
         let attachment = gateway.attachment;
-        match gateway.nat.outbound(now, from, to) {
+        match gateway.of(tcp).outbound(now, from, to) {
             Ok(out) => {
                 self.translate(now, net, slot, out, to);
                 if self.hop(now, net, 1, slot) {
@@ -306,9 +328,9 @@ impl Network {
     /// A packet from outside meets the NAT of `net`.
     fn enter(&mut self, now: Instant, net: usize, slot: u32) {
         let packet = &self.packets[slot as usize];
-        let (from, to) = (packet.from, packet.to);
+        let (from, to, tcp) = (packet.from, packet.to, packet.tcp);
         let Some(gateway) = &mut self.nets[net].gateway else { return };
-        match gateway.nat.inbound(now, from, to.port()) {
+        match gateway.of(tcp).inbound(now, from, to.port()) {
             Ok(inside) => {
                 self.translate(now, net, slot, Outbound { from, created: false }, inside);
                 if self.hop(now, net, 1, slot) {
@@ -352,8 +374,14 @@ impl Network {
     /// Puts a packet on a wire.
     fn transmit(&mut self, now: Instant, wire: usize, slot: u32) {
         let place = self.attachments[wire / 2].place;
-        match self.wires[wire].pass(now, self.packets[slot as usize].bytes.len()) {
+        let packet = &self.packets[slot as usize];
+        if !packet.tcp && self.udp_blocked.contains(&place) {
+            return self.drop(now, place, DropReason::Firewall, slot);
+        }
+        let (tcp, len) = (packet.tcp, packet.bytes.len());
+        match self.wires[wire].pass(now, if tcp { len.saturating_sub(NO_UDP_HEADER) } else { len }) {
             Fate::Dropped(why) => self.drop(now, place, why, slot),
+            Fate::Arrives { flipped: Some(_), .. } if tcp => self.drop(now, place, DropReason::Checksum, slot),
             Fate::Arrives { at, flipped, copy, marked } => {
                 let packet = &mut self.packets[slot as usize];
                 packet.ecn = match packet.ecn {
@@ -380,9 +408,9 @@ impl Network {
     /// A second packet like the one in `slot`.
     fn copy(&mut self, now: Instant, place: Place, slot: u32) -> u32 {
         let original = &mut self.packets[slot as usize];
-        let Packet { id, from, to, ecn, hops, sent, .. } = *original;
+        let Packet { id, from, to, ecn, hops, tcp, sent, .. } = *original;
         let bytes = std::mem::take(&mut original.bytes);
-        let copy = self.packet(from, to, ecn, hops, &bytes);
+        let copy = self.packet(from, to, ecn, hops, tcp, &bytes);
         self.packets[slot as usize].bytes = bytes;
         self.packets[copy as usize].sent = sent;
         let packet = self.packets[copy as usize].view();
@@ -391,18 +419,18 @@ impl Network {
     }
 
     /// A slot with a new packet in it.
-    fn packet(&mut self, from: SocketAddrV4, to: SocketAddrV4, ecn: Ecn, hops: u8, bytes: &[u8]) -> u32 {
+    fn packet(&mut self, from: SocketAddrV4, to: SocketAddrV4, ecn: Ecn, hops: u8, tcp: bool, bytes: &[u8]) -> u32 {
         let id = self.next_id;
         self.next_id += 1;
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.packets.push(Packet { id, from, to, ecn, hops, sent: 0, in_order: false, bytes: Vec::new() });
+            self.packets.push(Packet { id, from, to, ecn, hops, tcp, sent: 0, in_order: false, bytes: Vec::new() });
             (self.packets.len() - 1) as u32
         });
         let packet = &mut self.packets[slot as usize];
         let mut memory = std::mem::take(&mut packet.bytes);
         memory.clear();
         memory.extend_from_slice(bytes);
-        *packet = Packet { id, from, to, ecn, hops, sent: 0, in_order: false, bytes: memory };
+        *packet = Packet { id, from, to, ecn, hops, tcp, sent: 0, in_order: false, bytes: memory };
         slot
     }
 }
@@ -502,9 +530,20 @@ impl Network {
         self.log.event(now, &Event::Blocked { from, to, blocked });
     }
 
+    /// Whether a firewall there drops datagrams.
+    pub(crate) fn block_udp(&mut self, now: Instant, place: Place, blocked: bool) {
+        if blocked {
+            self.udp_blocked.insert(place);
+        } else {
+            self.udp_blocked.remove(&place);
+        }
+        self.log.event(now, &Event::Firewall { place, blocked });
+    }
+
     pub(crate) fn reboot(&mut self, now: Instant, net: Net) {
         if let Some(gateway) = &mut self.nets[net.0].gateway {
             gateway.nat.reboot();
+            gateway.tcp.reboot();
             self.log.event(now, &Event::Rebooted { net: net.0 });
         }
     }
@@ -521,6 +560,7 @@ impl Network {
         let address = address.unwrap_or(old);
         if let Some(gateway) = &mut self.nets[net.0].gateway {
             gateway.nat.reboot_as(address);
+            gateway.tcp.reboot_as(address);
         }
         self.log.event(now, &Event::Rebooted { net: net.0 });
         self.log.event(now, &Event::Moved { place: Place::Net(net.0), address });

@@ -11,6 +11,8 @@ pub(crate) enum Due {
     Arrival { wire: u32, packet: u32 },
     /// A host's machine may want to be woken.
     Wake { host: u32 },
+    /// A host's TCP has something to do.
+    Stack { host: u32 },
 }
 
 /// The event queue.

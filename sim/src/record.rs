@@ -115,6 +115,8 @@ impl Observer for Outputs {
     fn event(&mut self, at: Instant, event: &Event<'_>) {
         if let Event::Sent { host, socket, packet } = *event
             && self.host == Some(host)
+            // TCP is its host's business.
+            && !packet.tcp
         {
             self.add(at, socket, SocketAddr::V4(packet.to), packet.ecn, packet.bytes);
         }

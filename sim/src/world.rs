@@ -8,6 +8,7 @@
 //! would stop the clock for good, as would one that sends without end. The world gives up on it and says [`Stuck::Busy`].
 
 mod faults;
+mod streams;
 
 use crate::dice::{Label, stream};
 use crate::event::{Counters, DropReason, Event, Observer, Place};
@@ -16,10 +17,7 @@ use crate::nat::{Nat, NatBox};
 use crate::network::{Datagram, Net, Network};
 use crate::queue::Due;
 use crate::trace::{HostInfo, NetInfo, Topology};
-use posse_core::{
-    Duration, Input, Instant, Machine, Outbox, Request, SocketId, SocketInput, StreamEnd, StreamInput, Transmit, Via,
-    Wake,
-};
+use posse_core::{Duration, Input, Instant, Machine, Outbox, Request, SocketId, SocketInput, Transmit, Via, Wake};
 use rand_core::Rng as _;
 use std::any::Any;
 use std::fmt;
@@ -156,6 +154,7 @@ struct Host {
     news: bool,
     /// Nanoseconds that its clock is ahead of the world's.
     ahead: i64,
+    stack: streams::Stack,
 }
 
 /// An open socket.
@@ -293,6 +292,7 @@ impl World {
             held_bytes: 0,
             news: false,
             ahead: 0,
+            stack: streams::Stack::default(),
         });
         self.start(host);
         Node { host, machine: PhantomData }
@@ -465,6 +465,7 @@ impl World {
                     self.deliver(host, packet);
                 }
             }
+            Due::Stack { host } => self.poll_stack(host as usize, at),
             Due::Wake { host } => {
                 let host = host as usize;
                 if self.hosts[host].wake_at == Some(at) {
@@ -517,6 +518,9 @@ impl World {
 
     /// Hands a packet to the machine that it arrived at.
     fn deliver(&mut self, host: usize, slot: u32) {
+        if self.network.packet_mut(slot).tcp {
+            return self.segment(host, slot);
+        }
         if self.hosts[host].paused {
             return self.hold(host, slot);
         }
@@ -554,6 +558,8 @@ impl World {
         let mut idle = 0;
         for _ in 0..TURNS {
             let mut progress = self.flush(host);
+            progress |= self.pump(host);
+            progress |= self.flush(host);
             self.hosts[host].machine.transmit(now, &mut self.outbox);
             progress |= self.flush(host);
             if let Some(request) = self.hosts[host].machine.request() {
@@ -600,15 +606,20 @@ impl World {
     /// Puts what is in the outbox on the host's link. Whether there was anything.
     fn flush(&mut self, host: usize) -> bool {
         let any = !self.outbox.is_empty();
-        let state = &self.hosts[host];
+        let state = &mut self.hosts[host];
         for (transmit, bytes) in self.outbox.sends() {
+            if let Via::Stream(id) = transmit.via
+                && Self::write(state, id, bytes)
+            {
+                continue;
+            }
             let Some((socket, from, to, hop_limit)) = way_out(transmit, state) else {
                 self.network.log.event(self.now, &Event::Unsendable { host, len: bytes.len() });
                 continue;
             };
             let Transmit { ecn, segment, .. } = *transmit;
             for bytes in bytes.chunks(segment.map_or(bytes.len(), usize::from).max(1)) {
-                let datagram = Datagram { host, socket, from, to, ecn, hop_limit, bytes };
+                let datagram = Datagram { host, socket, from, to, ecn, hop_limit, tcp: false, bytes };
                 self.network.send(self.now, state.attachment, &datagram);
             }
         }
@@ -616,9 +627,14 @@ impl World {
         any
     }
 
-    /// Answers a request as a driver would. There are sockets; there are no streams and no port mapping.
+    /// Answers a request as a driver would. There are sockets and streams; there is no port mapping.
     fn answer(&mut self, host: usize, request: Request) {
         let now = self.clock(host);
+        match request {
+            Request::Connect { id, to } => return self.connect(host, id, to),
+            Request::Close(id) => return self.disconnect(host, id),
+            _ => {}
+        }
         let Host { machine, sockets, address, next_port, .. } = &mut self.hosts[host];
         let input = match request {
             Request::OpenSocket { id, .. } => {
@@ -638,8 +654,7 @@ impl World {
                 sockets.retain(|open| open.id != id);
                 Input::Socket(id, SocketInput::Closed)
             }
-            Request::Connect { id, .. } => Input::Stream(id, StreamInput::Closed(StreamEnd::Refused)),
-            Request::Close(id) => Input::Stream(id, StreamInput::Closed(StreamEnd::Finished)),
+            Request::Connect { .. } | Request::Close(_) => return,
             Request::MapPort(socket) => Input::PortMapped { socket, external: None },
         };
         machine.handle(now, input, &mut self.outbox);

@@ -140,3 +140,35 @@ fn a_canary_fails_in_three_lines_and_leaves_a_folder() {
     assert!(folder.join("scenario.toml").exists() && folder.join("trace.pcapng").exists());
     std::fs::remove_dir_all(below).unwrap();
 }
+
+/// What a client by TCP that stops reading for eight seconds does to the others: 100 KB/s go to both it and carol by the relay.
+#[test]
+fn a_tcp_client_that_stands_still_costs_the_others_nothing() {
+    let scenario = |pause: &str| {
+        let client = |name: &str| format!("[client.{name}]\nlink = {{ delay = \"10ms\" }}\n");
+        let text = format!(
+            "title = \"One stands still\"\nduration = \"40s\"\n[server]\nlink = {{ delay = \"20ms\" }}\n{}{}{}\
+             [[step]]\ndo = \"block-udp\"\nlink = \"bob\"\n\
+             [[step]]\ndo = \"cut-direct\"\npair = [\"alice\", \"carol\"]\n\
+             [[step]]\ndo = \"create-group\"\nat = \"1s\"\ngroup = \"room\"\nmembers = [\"alice\", \"bob\", \"carol\"]\n\
+             [[step]]\ndo = \"send\"\nfrom = \"alice\"\nto = \"room\"\nkind = \"unreliable\"\nsize = 1000\nat = \"2s\"\nevery = \"10ms\"\ntimes = 2000\n\
+             {pause}",
+            client("alice"),
+            client("bob"),
+            client("carol"),
+        );
+        Scenario::parse("one stands still", &text).unwrap()
+    };
+    let p99 = |scenario: &Scenario| {
+        let outcome = run(scenario, 1).unwrap();
+        assert!(outcome.violations.is_empty(), "{:?}", outcome.violations);
+        let to_carol = outcome.streams.iter().find(|s| scenario.host_name(s.to) == "carol").unwrap();
+        let mut took = to_carol.took.clone();
+        took.sort_unstable();
+        (took.len(), took[took.len() * 99 / 100])
+    };
+    let still = "[[step]]\ndo = \"pause\"\nhost = \"bob\"\nat = \"5s\"\nlasts = \"8s\"\n";
+    let (without, with) = (p99(&scenario("")), p99(&scenario(still)));
+    assert_eq!((without.0, with.0), (2000, 2000));
+    assert!(with.1 <= without.1 + posse_core::Duration::from_millis(1), "{with:?} beside {without:?}");
+}

@@ -277,7 +277,7 @@ fn ecn_bits_hop_limit_and_ciphertext_are_as_sent() {
     let mut log = Log::new();
     let [from, to] = ["10.0.0.1:1", "5.0.0.1:2"].map(|a| a.parse().unwrap());
     for (id, ecn) in [(65_537, posse_core::Ecn::Ect0), (2, posse_core::Ecn::Ce)] {
-        let packet = PacketView { id, from, to, ecn, hops: 3, bytes: &[1, 2, 3] };
+        let packet = PacketView { id, from, to, ecn, hops: 3, tcp: false, bytes: &[1, 2, 3] };
         let at = posse_core::Instant(1_234_567_891);
         log.event(at, &Event::Sent { host: 0, socket: SocketId::MAIN, packet });
     }
@@ -299,7 +299,8 @@ fn what_was_dropped_before_the_log_began_or_has_no_packet_near_is_not_lost() {
     let topology = Topology { hosts: Vec::new(), nets: Vec::new() };
     let empty = Traced { log: Rc::default(), topology, notes: vec![note], digest: 0 };
     assert!(String::from_utf8_lossy(&empty.pcapng()).contains("0.000 ms, network: alone"));
-    let packet = PacketView { id: 7, from, to, ecn: posse_core::Ecn::NotCapable, hops: 3, bytes: &[1; 70_000] };
+    let packet =
+        PacketView { id: 7, from, to, ecn: posse_core::Ecn::NotCapable, hops: 3, tcp: false, bytes: &[1; 70_000] };
     let why = posse_sim::DropReason::TooBig;
     log.event(posse_core::Instant(5), &Event::Dropped { place: Place::Host(0), why, packet });
     let host = posse_sim::trace::HostInfo { name: "x".into(), on: 0, address: *from.ip() };

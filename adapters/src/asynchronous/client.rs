@@ -6,7 +6,8 @@ use crate::socket::BindError;
 use crate::{ClientOptions, ConnectError};
 use posse_core::client::{Client as Machine, Memory, PeerView, SendError, Sent, ServerAbout, ServerTime, UnknownPeer};
 use posse_core::{
-    CandidateReport, Channel, ClientEvent, GroupId, Instant, PathPolicy, PeerId, PeerReport, SendOptions, Target, To,
+    CandidateReport, Channel, ClientEvent, GroupId, Instant, Leg, LegReason, PathPolicy, PeerId, PeerReport,
+    SendOptions, Target, To,
 };
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -163,6 +164,11 @@ impl Client {
     /// What the server's clock shows now, and how far off that may be; see [`posse_core::Client::server_time`].
     pub fn server_time(&self) -> Option<ServerTime> {
         self.engine().look_now(Machine::server_time)
+    }
+
+    /// By which leg everything between this client and its server goes, and why if it was not always that one.
+    pub fn leg(&self) -> (Leg, Option<LegReason>) {
+        self.engine().look(Machine::leg)
     }
 
     /// Smoothed round-trip time to the server.

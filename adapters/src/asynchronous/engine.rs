@@ -1,8 +1,10 @@
 //! What clients and servers share: a task that drives a machine, and the lock around the two.
 
 use crate::driver::{Driver, UpdateError};
+use crate::streams::{Stream, Streams};
 use posse_core::client::SendError;
-use posse_core::{Instant, Machine, SocketId};
+use posse_core::{Instant, Machine, SocketId, StreamId};
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::pin::pin;
@@ -10,12 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
 /// How long a goodbye may take: what the last word needs when it is lost more than once.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// Connections that are accepted in one go.
+const MAX_ACCEPTED: usize = 64;
 /// Nothing is due for so long that it does not matter how long.
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -181,6 +185,7 @@ impl<M: Role> Engine<M> {
         let more = sockets.receive(&mut state.driver)?;
         state.driver.catch_up();
         sockets.follow(&state.driver).or_else(|_| sockets.give_up(&mut state.driver))?;
+        sockets.end_unknown(&mut state.driver);
         let waker = if state.driver.machine().has_events() { state.waker.take() } else { None };
         let next = state.next(more);
         drop(state);
@@ -227,6 +232,7 @@ impl<M: Role> State<M> {
             Phase::Closing(until) => wake.map_or(until, |at| at.min(until)),
             Phase::Running => wake.unwrap_or(Instant::FAR),
         };
+        let at = self.driver.closing_check().map_or(at, |check| at.min(check));
         Some(self.driver.clock(at.min(now + LONG)).unwrap_or_else(std::time::Instant::now).into())
     }
 }
@@ -264,16 +270,34 @@ async fn drive<M: Role>(engine: Arc<Engine<M>>, mut sockets: Sockets) {
 #[derive(Default)]
 struct Sockets {
     all: Vec<(SocketId, UdpSocket)>,
+    /// TCP connections, and whether each waits to write.
+    streams: BTreeMap<StreamId, (TcpStream, bool)>,
+    listener: Option<TcpListener>,
+    /// Accepted, and not yet the driver's.
+    accepted: Vec<(std::net::TcpStream, std::net::SocketAddr)>,
     changes: Option<u64>,
 }
 
 impl Sockets {
     /// Registers new ones and lets go of those that are closed.
     fn follow<M: Machine>(&mut self, driver: &Driver<M>) -> io::Result<()> {
-        let (sockets, changes) = driver.sockets();
+        let (sockets, streams, changes) = driver.sockets();
         if self.changes == Some(changes) {
+            self.look_who_writes(streams);
             return Ok(());
         }
+        self.streams.retain(|id, _| streams.all.contains_key(id));
+        for (id, stream) in &streams.all {
+            if !self.streams.contains_key(id)
+                && let Ok(socket) = stream.socket.try_clone().and_then(TcpStream::from_std)
+            {
+                self.streams.insert(*id, (socket, false));
+            }
+        }
+        if let (None, Some(listener)) = (&self.listener, streams.listener()) {
+            self.listener = Some(TcpListener::from_std(listener.try_clone()?)?);
+        }
+        self.look_who_writes(streams);
         self.all.retain(|(id, _)| sockets.iter().any(|s| s.id == *id));
         for socket in sockets {
             if !self.all.iter().any(|(id, _)| *id == socket.id) {
@@ -282,6 +306,21 @@ impl Sockets {
         }
         self.changes = Some(changes);
         Ok(())
+    }
+
+    fn look_who_writes(&mut self, streams: &Streams) {
+        for (id, (_, writes)) in &mut self.streams {
+            *writes = streams.all.get(id).is_some_and(Stream::wants_write);
+        }
+    }
+
+    /// Ends connections that could not be registered, for want of file descriptors: nobody would read them.
+    fn end_unknown<M: Machine>(&mut self, driver: &mut Driver<M>) {
+        let (_, streams, _) = driver.sockets();
+        if streams.all.len() > self.streams.len() {
+            let unknown: Vec<_> = streams.all.keys().filter(|id| !self.streams.contains_key(id)).copied().collect();
+            unknown.into_iter().for_each(|id| driver.fail_stream(id));
+        }
     }
 
     /// Closes those that could not be registered: nobody would read them.
@@ -293,8 +332,21 @@ impl Sockets {
     }
 
     /// Has the driver read those that can be read. Whether one was left before it was empty.
-    fn receive<M: Machine>(&self, driver: &mut Driver<M>) -> Result<bool, UpdateError> {
+    fn receive<M: Machine>(&mut self, driver: &mut Driver<M>) -> Result<bool, UpdateError> {
         let (mut more, mut broken) = (false, None);
+        self.accepted.drain(..).for_each(|(socket, from)| driver.adopt(socket, from));
+        for (id, (stream, _)) in &self.streams {
+            let _ = stream.try_io(Interest::WRITABLE, || {
+                if driver.write_stream(*id) { Ok(()) } else { Err(ErrorKind::WouldBlock.into()) }
+            });
+            let _ = stream.try_io(Interest::READABLE, || {
+                if driver.receive_stream(*id) {
+                    return Err(ErrorKind::WouldBlock.into());
+                }
+                more = true;
+                Ok(())
+            });
+        }
         for (id, socket) in &self.all {
             // "Would block" tells the runtime to watch it again. Nothing is lost in between, as it took note of what it
             // knew before the driver read.
@@ -313,8 +365,21 @@ impl Sockets {
         broken.map_or(Ok(more), Err)
     }
 
-    fn poll_readable(&self, cx: &mut Context<'_>) -> bool {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> bool {
         let mut readable = false;
+        for (stream, writes) in self.streams.values() {
+            readable |= stream.poll_read_ready(cx).is_ready();
+            readable |= *writes && stream.poll_write_ready(cx).is_ready();
+        }
+        while let Some(listener) = &self.listener
+            && let Poll::Ready(Ok((socket, from))) = listener.poll_accept(cx)
+        {
+            readable = true;
+            self.accepted.extend(socket.into_std().ok().map(|socket| (socket, from)));
+            if self.accepted.len() >= MAX_ACCEPTED {
+                break;
+            }
+        }
         for (_, socket) in &self.all {
             readable |= socket.poll_recv_ready(cx).is_ready();
         }

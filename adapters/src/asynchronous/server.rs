@@ -11,7 +11,7 @@ use posse_core::server::{
     NatBehaviour, PolicyError, Server as Machine, ServerCounters, ServerSize, TimeoutError, UnknownClient,
 };
 use posse_core::{
-    Channel, GroupId, Instant, LoginId, PairReport, Path, PathPolicy, PeerId, SendOptions, ServerEvent, Target, To,
+    Channel, GroupId, Instant, Leg, LoginId, PairReport, Path, PathPolicy, PeerId, SendOptions, ServerEvent, Target, To,
 };
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -221,6 +221,11 @@ impl Server {
     /// How traffic between two clients goes, as last reported.
     pub fn path(&self, a: PeerId, b: PeerId) -> Option<Path> {
         self.engine().look(|machine| machine.path(a, b))
+    }
+
+    /// By which leg a client's packets travel; `None` if there is no such client.
+    pub fn leg(&self, client: PeerId) -> Option<Leg> {
+        self.engine().look(|machine| machine.leg(client))
     }
 
     /// What was done for a direct path between two clients, and what came of it; `None` if they share no group.

@@ -3,7 +3,7 @@
 //! The server's loop leaves a snapshot here; a scrape reads it and never touches the loop. One request is answered at a time,
 //! each with a deadline and a bound.
 
-use posse::{DriverStats, Path, ServerCounters, ServerEvent, ServerSize};
+use posse::{DriverStats, Leg, Path, ServerCounters, ServerEvent, ServerSize};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -40,6 +40,8 @@ pub(crate) struct Events {
     refused: u64,
     direct: u64,
     relayed: u64,
+    to_udp: u64,
+    to_tcp: u64,
 }
 
 impl Events {
@@ -47,6 +49,8 @@ impl Events {
         match event {
             ServerEvent::PathChanged { path: Path::Direct { .. }, .. } => self.direct += 1,
             ServerEvent::PathChanged { path: Path::Relayed { .. }, .. } => self.relayed += 1,
+            ServerEvent::LegChanged { leg: Leg::Udp, .. } => self.to_udp += 1,
+            ServerEvent::LegChanged { leg: Leg::Tcp, .. } => self.to_tcp += 1,
             _ => {}
         }
     }
@@ -137,6 +141,7 @@ fn text(snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
         ("rooms", "Rooms with somebody in them", *rooms),
         ("pairs", "Pairs of clients that share a room", size.pairs),
         ("relay_routes", "Routes of the relay, one a direction of a pair", size.routes),
+        ("streams", "TCP connections of clients", size.streams),
     ];
     for (name, help, value) in gauges {
         let gauge: Gauge = Gauge::default();
@@ -149,8 +154,13 @@ fn text(snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
         ("relay_forwarded_datagrams", "Datagrams relayed on", counters.forwarded),
         ("client_moves", "Clients that went on at another address", counters.moved),
         ("violations", "Clients that broke the protocol", counters.violations),
-        ("received_bytes", "Bytes received by UDP", driver.received_bytes),
-        ("sent_bytes", "Bytes sent by UDP", driver.sent_bytes),
+        (
+            "streams_refused",
+            "TCP connections that were too many of those nobody had logged in by",
+            counters.streams_refused,
+        ),
+        ("received_bytes", "Bytes received by UDP and TCP", driver.received_bytes),
+        ("sent_bytes", "Bytes sent by UDP and TCP", driver.sent_bytes),
         (
             "host_udp_receive_buffer_errors",
             "Datagrams that this host dropped unread, of all its programs",
@@ -169,6 +179,7 @@ fn text(snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
         ("relay_refused", counters.relay_refused),
         ("relay_over_budget", counters.relay_over_budget),
         ("relay_full", counters.relay_dropped),
+        ("relay_displaced", counters.relay_displaced),
         ("send_buffer_full", driver.dropped),
         ("send_failed", driver.failed),
     ];
@@ -192,6 +203,8 @@ fn text(snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
     family(&mut registry, "logins_refused", help, "reason", &refused);
     let paths = [("direct", events.direct), ("relayed", events.relayed)];
     family(&mut registry, "path_changes", "Changes of the way between two clients, by the new way", "path", &paths);
+    let legs = [("udp", events.to_udp), ("tcp", events.to_tcp)];
+    family(&mut registry, "leg_changes", "Changes of the way between a client and this server", "leg", &legs);
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)

@@ -1,6 +1,6 @@
 //! What the program prints: lines for people, or one JSON object a line as `docs/json.md` describes them.
 
-use posse::{Path, RelayReason};
+use posse::{Leg, Path, RelayReason};
 use serde_json::Value;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -43,6 +43,14 @@ pub(crate) fn path_parts(path: Path) -> (&'static str, Option<&'static str>, Opt
         Path::Direct { rtt } => ("direct", None, Some(rtt)),
         Path::Relayed { because } => ("relayed", Some(reason(because)), None),
         _ => ("unknown", None, None),
+    }
+}
+
+/// A leg's name.
+pub(crate) fn leg_word(leg: Leg) -> &'static str {
+    match leg {
+        Leg::Udp => "udp",
+        Leg::Tcp => "tcp",
     }
 }
 

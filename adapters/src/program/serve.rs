@@ -2,7 +2,7 @@
 
 use crate::key;
 use crate::metrics::{Events, Metrics, Snapshot};
-use crate::output::{complain, ms, say, say_json, tame};
+use crate::output::{complain, leg_word, ms, say, say_json, tame};
 use crate::patience;
 use crate::stop::Stop;
 use posse::rooms::{self, Change, RoomLimits, Rooms};
@@ -22,7 +22,7 @@ const GOODBYE: Duration = Duration::from_millis(1500);
 /// What the server is told.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Where to listen (UDP); 0.0.0.0 is every address of this host.
+    /// Where to listen (UDP, and TCP for clients whose UDP does not get through); 0.0.0.0 is every address of this host.
     #[arg(long, value_name = "ADDR:PORT")]
     listen: SocketAddr,
     /// File of the secret key, made if there is none. Without it every start has a new key, and clients need the new
@@ -175,6 +175,7 @@ fn turn(server: &mut Server, rooms: &mut Rooms, payload: &mut Vec<u8>, report: &
     while let Some(event) = server.next_event(payload) {
         report.events.take(&event);
         report.logins_refused(&event);
+        report.leg(&event);
         if let ServerEvent::Message(Message { from, channel, .. }) = event
             && let Some(answer) = rooms.answer(from, payload, server.nat(from))
         {
@@ -240,6 +241,15 @@ impl Report {
             );
         }
         say(&format!("refused {count} logins, the last from {from}: {why:?}"));
+    }
+
+    fn leg(&self, event: &ServerEvent) {
+        let ServerEvent::LegChanged { client, leg } = event else { return };
+        let leg = leg_word(*leg);
+        if self.json {
+            return say_json("leg", json!({ "id": client.raw(), "leg": leg, "at_ms": ms(self.start.elapsed()) }));
+        }
+        say(&format!("client {} is reached by {}", client.raw(), leg.to_uppercase()));
     }
 
     fn changed(&mut self, change: &Change) {

@@ -1,7 +1,7 @@
 //! A client's view of its room.
 
 use super::message::{NameError, Refusal, Request, read_name};
-use posse_core::{ClientEvent, EndReason, GroupId, LoginFailure, Message, Path, PeerId};
+use posse_core::{ClientEvent, EndReason, GroupId, Leg, LegReason, LoginFailure, Message, Path, PeerId};
 use std::collections::BTreeMap;
 
 /// What happens in a room.
@@ -44,6 +44,13 @@ pub enum RoomEvent {
     Online {
         /// Who.
         peer: PeerId,
+    },
+    /// Everything between this client and the server goes by another leg now.
+    Leg {
+        /// Which.
+        leg: Leg,
+        /// Why.
+        why: LegReason,
     },
     /// The stock server does not let this client in; it is over.
     Refused(Refusal),
@@ -133,6 +140,7 @@ impl Room {
             ClientEvent::MemberOnline { member } => RoomEvent::Online { peer: member },
             ClientEvent::ServerOffline => RoomEvent::Offline { peer: PeerId::SERVER },
             ClientEvent::ServerOnline => RoomEvent::Online { peer: PeerId::SERVER },
+            ClientEvent::LegChanged { leg, why } => RoomEvent::Leg { leg, why },
             ClientEvent::LoginFailed(LoginFailure::Rejected { message }) => match Refusal::parse(&message) {
                 Some(refusal) => RoomEvent::Refused(refusal),
                 None => RoomEvent::LoginFailed(LoginFailure::Rejected { message }),

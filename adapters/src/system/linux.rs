@@ -1,5 +1,6 @@
 //! What Linux and Android can that neither std nor quinn-udp offers.
 
+use crate::streams::Streams;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
@@ -18,12 +19,21 @@ pub(super) fn wait_writable(socket: &UdpSocket, max: Duration) {
     wait(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)], max);
 }
 
-pub(super) fn wait_readable<'a>(sockets: impl Iterator<Item = &'a UdpSocket>, max: Duration) {
-    let mut sockets = sockets.map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN));
-    // One socket is the rule and costs no allocation.
-    match (sockets.next(), sockets.next()) {
-        (Some(only), None) => wait(&mut [only], max),
-        (first, second) => wait(&mut first.into_iter().chain(second).chain(sockets).collect::<Vec<_>>(), max),
+pub(super) fn wait_readable<'a>(sockets: impl Iterator<Item = &'a UdpSocket>, streams: &Streams, max: Duration) {
+    let listener = streams.hears().map(|l| PollFd::new(l.as_fd(), PollFlags::POLLIN));
+    let streams = streams.all.values().map(|s| {
+        let write = if s.wants_write() { PollFlags::POLLOUT } else { PollFlags::empty() };
+        PollFd::new(s.socket.as_fd(), PollFlags::POLLIN | write)
+    });
+    let mut sockets = sockets.map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN)).chain(listener).chain(streams);
+    // One socket is the rule for a client, one and a listener for a server; neither costs an allocation.
+    match (sockets.next(), sockets.next(), sockets.next()) {
+        (Some(only), None, _) => wait(&mut [only], max),
+        (Some(first), Some(second), None) => wait(&mut [first, second], max),
+        (first, second, third) => {
+            let all = first.into_iter().chain(second).chain(third).chain(sockets);
+            wait(&mut all.collect::<Vec<_>>(), max);
+        }
     }
 }
 

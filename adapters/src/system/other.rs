@@ -1,5 +1,6 @@
 //! The same with what std has, for every other system.
 
+use crate::streams::Streams;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -13,9 +14,10 @@ pub(super) fn wait_writable(_: &UdpSocket, max: Duration) {
     std::thread::sleep(max);
 }
 
-pub(super) fn wait_readable<'a>(mut sockets: impl Iterator<Item = &'a UdpSocket>, max: Duration) {
+pub(super) fn wait_readable<'a>(mut sockets: impl Iterator<Item = &'a UdpSocket>, streams: &Streams, max: Duration) {
     let Some(first) = sockets.next() else { return std::thread::sleep(max) };
-    let max = if sockets.next().is_some() { max.min(SLICE) } else { max };
+    let streams = streams.hears().is_some() || !streams.all.is_empty();
+    let max = if streams || sockets.next().is_some() { max.min(SLICE) } else { max };
     // A timeout of zero would mean "for ever" and is refused.
     if max.is_zero() || first.set_read_timeout(Some(max)).is_err() || first.set_nonblocking(false).is_err() {
         return;

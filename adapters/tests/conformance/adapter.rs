@@ -2,8 +2,8 @@
 
 use posse::rooms::Host;
 use posse::{
-    Channel, Client, ClientEvent, ClientOptions, ConnectError, GroupId, GroupOptions, PeerId, PeerView, SendError,
-    Sent, ServeError, Server, ServerEvent, ServerOptions, To,
+    Channel, Client, ClientEvent, ClientOptions, ConnectError, GroupId, GroupOptions, Leg, LegReason, PeerId, PeerView,
+    SendError, Sent, ServeError, Server, ServerEvent, ServerOptions, To,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -29,6 +29,7 @@ pub(crate) trait AnyClient {
     fn peers(&self) -> Vec<PeerView>;
     fn members(&self, group: GroupId) -> Vec<PeerId>;
     fn datagrams_sent(&self) -> u64;
+    fn leg(&self) -> (Leg, Option<LegReason>);
 }
 
 pub(crate) trait AnyServer: Host {
@@ -37,6 +38,8 @@ pub(crate) trait AnyServer: Host {
     fn try_send(&mut self, to: PeerId, channel: Channel, bytes: &[u8]) -> Result<Sent, SendError>;
     fn local_addr(&self) -> SocketAddr;
     fn public_key(&self) -> [u8; 32];
+    fn leg(&self, client: PeerId) -> Option<Leg>;
+    fn streams_refused(&self) -> u64;
     fn close(self);
     fn group(&mut self, members: &[PeerId]) -> GroupId {
         self.create_group(members, GroupOptions::default().message(b"go")).unwrap()
@@ -97,6 +100,9 @@ impl AnyClient for Client {
     fn datagrams_sent(&self) -> u64 {
         self.stats().sends
     }
+    fn leg(&self) -> (Leg, Option<LegReason>) {
+        self.leg()
+    }
 }
 
 impl AnyServer for Server {
@@ -119,6 +125,12 @@ impl AnyServer for Server {
     }
     fn public_key(&self) -> [u8; 32] {
         self.public_key()
+    }
+    fn leg(&self, client: PeerId) -> Option<Leg> {
+        self.leg(client)
+    }
+    fn streams_refused(&self) -> u64 {
+        self.counters().streams_refused
     }
     fn close(mut self) {
         for client in self.clients().collect::<Vec<_>>() {
@@ -194,6 +206,9 @@ mod service {
         fn datagrams_sent(&self) -> u64 {
             self.0.stats().sends
         }
+        fn leg(&self) -> (Leg, Option<LegReason>) {
+            self.0.leg()
+        }
     }
 
     impl AnyServer for AsyncServer {
@@ -211,6 +226,12 @@ mod service {
         }
         fn public_key(&self) -> [u8; 32] {
             self.0.public_key()
+        }
+        fn leg(&self, client: PeerId) -> Option<Leg> {
+            self.0.leg(client)
+        }
+        fn streams_refused(&self) -> u64 {
+            self.0.counters().streams_refused
         }
         fn close(mut self) {
             RUNTIME.block_on(async {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod adapter;
+mod legs;
 mod scene;
 mod sessions;
 mod traffic;
@@ -37,6 +38,10 @@ macro_rules! suite {
                 traffic::what_waits_for_room_is_sent_once_there_is_some,
                 traffic::ipv6_is_as_good_as_ipv4,
                 traffic::a_message_leaves_without_waiting_for_anything,
+                legs::a_client_without_udp_and_one_with_it_converse,
+                legs::udp_that_dies_and_returns_costs_no_message,
+                legs::who_only_opens_connections_is_hung_up_on_and_keeps_nobody_out,
+                legs::a_server_without_tcp_is_not_reached_by_it,
             );
         }
     };

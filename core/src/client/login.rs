@@ -4,9 +4,11 @@
 use crate::config::{ClientConfig, check_suites};
 use crate::entropy::Entropy;
 use crate::event::LoginFailure;
-use crate::ids::SocketId;
+use crate::ids::{SocketId, StreamId};
+use crate::leg::Leg;
+use crate::leg::client::Carrier;
 use crate::link::{DATAGRAM, RelayLeg};
-use crate::machine::Wake;
+use crate::machine::{StreamInput, Wake};
 use crate::outbox::{Outbox, Transmit};
 use crate::path::Pace;
 use crate::secure::{ClientLogin, Crypto, LoginError, LoginReply, RelayKey, Secret, SessionKey};
@@ -42,6 +44,8 @@ pub(super) struct Login {
     last_sent: Instant,
     /// Retries that may still be followed at once.
     retries: u32,
+    /// TCP, where UDP is late.
+    pub(super) carrier: Carrier,
 }
 
 /// What a reply came to.
@@ -80,6 +84,7 @@ impl Login {
             sent: 0,
             last_sent: now,
             retries: PROMPT_RETRIES,
+            carrier: Carrier::new(now, config.server),
         })
     }
 
@@ -87,6 +92,8 @@ impl Login {
         if now >= self.deadline {
             return Err(TimedOut);
         }
+        self.carrier.on_time(now, now, false);
+        self.carrier.transmit(out);
         if now < self.next {
             return Ok(());
         }
@@ -112,7 +119,19 @@ impl Login {
         taken
     }
 
-    pub(super) fn read(&mut self, now: Instant, datagram: &mut [u8], config: &ClientConfig) -> LoginStep {
+    /// Something happened to a stream. One that has just opened carries the same request once: TCP repeats it itself.
+    pub(super) fn on_stream(&mut self, now: Instant, id: StreamId, what: &StreamInput<'_>) {
+        match what {
+            StreamInput::Connected if self.carrier.on_connected(now, id) => {
+                self.carrier.push_login(self.exchange.request());
+            }
+            StreamInput::Closed(end) => self.carrier.on_closed(now, id, *end),
+            StreamInput::Writable => self.carrier.on_writable(id),
+            StreamInput::Connected | StreamInput::Accepted { .. } | StreamInput::Bytes(_) => {}
+        }
+    }
+
+    pub(super) fn read(&mut self, now: Instant, by: Leg, datagram: &mut [u8], config: &ClientConfig) -> LoginStep {
         let (session, suite, secrets) = match self.exchange.read(datagram) {
             Err(_) => return LoginStep::Ignore,
             Ok(LoginReply::Refused(refusal)) => return LoginStep::Failed(failure(refusal)),
@@ -122,6 +141,8 @@ impl Login {
         let (Some(crypto), Some(key)) = (crypto, self.key.take()) else {
             return LoginStep::Failed(LoginFailure::Suite);
         };
+        let mut carrier = core::mem::replace(&mut self.carrier, Carrier::new(now, config.server));
+        carrier.on_login(now, by);
         let rtt = if self.sent == 1 { now.since(self.last_sent) } else { ASSUMED_RTT };
         let relay = RelayKey::from_secret(&secrets.relay);
         let leg = RelayLeg {
@@ -131,12 +152,14 @@ impl Login {
             server: config.server,
             pace: Pace::default(),
             home: SocketId::MAIN,
+            carrier,
         };
         LoginStep::Done(Box::new(Start { leg, crypto, secret: secrets.link, key, rtt }))
     }
 
     pub(super) fn wake(&self) -> (Instant, Wake) {
-        (self.next.min(self.deadline), Wake::Probe)
+        let carrier = self.carrier.wake(self.last_sent).unwrap_or(self.deadline);
+        (self.next.min(self.deadline).min(carrier), Wake::Probe)
     }
 }
 

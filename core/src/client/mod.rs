@@ -4,6 +4,7 @@
 //! tap, then handed to whichever of the two is current.
 
 mod holding;
+mod leg;
 mod list;
 mod login;
 mod policy;
@@ -20,8 +21,10 @@ use crate::config::{self, ClientConfig, ConfigError};
 use crate::entropy::Entropy;
 use crate::event::{ClientEvent, EndReason, LoginFailure, Path};
 use crate::goodbye::Goodbye;
-use crate::ids::{Channel, GroupId, PeerId, SocketId};
-use crate::machine::{self, Entry, Input, Machine, Request, SendFailure, SocketInput, Tap, Wake};
+use crate::ids::{Channel, GroupId, PeerId, SocketId, StreamId};
+use crate::leg::client::Carrier;
+use crate::leg::{Leg, LegReason};
+use crate::machine::{self, Ecn, Entry, Input, Machine, Request, SendFailure, SocketInput, StreamInput, Tap, Wake};
 use crate::outbox::Outbox;
 use crate::path::Way;
 use crate::policy::PathPolicy;
@@ -33,6 +36,7 @@ use crate::time::{Duration, Instant};
 use crate::wire::control::{MAX_CANDIDATES, MAX_TOKEN};
 use crate::wire::header::{self, Kind};
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 pub(crate) use login::VERSION;
@@ -57,6 +61,8 @@ pub struct Client {
     local: Local,
     counters: ClientCounters,
     sleep: Sleep,
+    /// What a login that came to nothing still asks for.
+    leftover: VecDeque<Request>,
     tap: Option<Box<dyn Tap>>,
 }
 
@@ -77,6 +83,8 @@ enum Parting {
     Flush(Instant),
     /// The last word again, if it was lost.
     Goodbye(Box<Goodbye>),
+    /// What was put into the TCP leg, until it is written or this time has come.
+    Drain(Instant),
     /// Nothing.
     Done,
 }
@@ -235,6 +243,7 @@ impl Client {
             local: Local::default(),
             counters: ClientCounters::default(),
             sleep: Sleep::new(now),
+            leftover: VecDeque::new(),
             tap: None,
             config,
         })
@@ -358,6 +367,11 @@ impl Client {
         self.session().map(Session::server_path)
     }
 
+    /// By which leg everything between this client and its server goes, and why if it was not always that one.
+    pub fn leg(&self) -> (Leg, Option<LegReason>) {
+        self.session().map_or((Leg::Udp, None), |session| session.leg.carrier.leg())
+    }
+
     /// What the server said of itself, once logged in.
     pub fn about(&self) -> Option<ServerAbout> {
         let about = self.session()?.about.as_ref()?;
@@ -429,7 +443,7 @@ impl Client {
             }
             (ClientEvent::Ended(_) | ClientEvent::LoginFailed(_), phase) => {
                 self.queue.clear();
-                if matches!(phase, Phase::Ended { parting: Parting::Done, .. }) {
+                if matches!(phase, Phase::Ended { parting: Parting::Done, session } if !session.has_requests()) {
                     *phase = Phase::Over;
                 }
             }
@@ -463,9 +477,19 @@ impl Client {
     fn finish(&mut self, event: ClientEvent, parting: Parting) {
         self.queue.push(event);
         self.phase = match core::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Online(session) => Phase::Ended { session, parting },
-            phase => {
-                debug_assert!(matches!(phase, Phase::LoggingIn(_)), "it ends once");
+            Phase::Online(mut session) => {
+                if matches!(parting, Parting::Done) {
+                    session.leg.carrier.close();
+                }
+                Phase::Ended { session, parting }
+            }
+            Phase::LoggingIn(mut login) => {
+                login.carrier.close();
+                self.leftover.extend(core::iter::from_fn(|| login.carrier.request()));
+                Phase::Over
+            }
+            Phase::Ended { .. } | Phase::Over => {
+                debug_assert!(false, "it ends once");
                 Phase::Over
             }
         };
@@ -473,13 +497,17 @@ impl Client {
 
     fn datagram(&mut self, now: Instant, from: Way, ecn: crate::machine::Ecn, datagram: &mut [u8]) {
         match (header::classify(datagram), &mut self.phase) {
-            (Some(Kind::LoginReply), Phase::LoggingIn(login)) if from.socket == SocketId::MAIN => {
-                match login.read(now, datagram, &self.config) {
+            (Some(Kind::LoginReply), Phase::LoggingIn(login))
+                if matches!(from.socket, SocketId::MAIN | SocketId::STREAM) =>
+            {
+                let by = if from.socket == SocketId::STREAM { Leg::Tcp } else { Leg::Udp };
+                match login.read(now, by, datagram, &self.config) {
                     LoginStep::Ignore => self.counters.unknown += 1,
                     LoginStep::Failed(why) => self.finish(ClientEvent::LoginFailed(why), Parting::Done),
                     LoginStep::Done(start) => {
-                        let session =
+                        let mut session =
                             Session::new(now, &self.config, &mut self.entropy, *start, self.local.candidates());
+                        session.follow_leg(now, &mut self.queue);
                         self.phase = Phase::Online(Box::new(session));
                     }
                 }
@@ -499,7 +527,7 @@ impl Client {
                     }
                 }
                 Parting::Goodbye(goodbye) => goodbye.hear(from.at),
-                Parting::Done => self.counters.unknown += 1,
+                Parting::Drain(_) | Parting::Done => self.counters.unknown += 1,
             },
             _ => self.counters.unknown += 1,
         }
@@ -544,15 +572,24 @@ impl Machine for Client {
                 self.tell_local(now);
             }
             Input::Entropy(fresh) => self.entropy.keys().mix(fresh),
+            Input::Stream(id, StreamInput::Bytes(bytes)) => self.on_bytes(now, id, bytes),
+            Input::Stream(id, what) => match &mut self.phase {
+                Phase::LoggingIn(login) => login.on_stream(now, id, &what),
+                Phase::Online(session) | Phase::Ended { session, .. } => {
+                    session.on_stream(now, id, &what, &mut self.queue);
+                }
+                // Asked for by a login that is over.
+                Phase::Over if matches!(what, StreamInput::Connected) => self.leftover.push_back(Request::Close(id)),
+                Phase::Over => {}
+            },
             Input::SendFailed { socket: _, to, size, why: SendFailure::TooBig } => {
                 if let Phase::Online(session) = &mut self.phase {
                     session.too_big(now, to, size);
                 }
             }
-            // Nothing else concerns a client whose legs are all UDP; loss recovery covers a send that failed.
+            // Nothing else concerns a client; loss recovery covers a send that failed.
             Input::Wake
             | Input::Socket(..)
-            | Input::Stream(..)
             | Input::SendFailed { .. }
             | Input::PortMapped { .. }
             | Input::UnixTime(_) => {}
@@ -576,7 +613,7 @@ impl Machine for Client {
             }
             Phase::Ended { session, parting } => {
                 session.part(now, parting, out);
-                if matches!(parting, Parting::Done) && self.queue.is_empty() && !session.sockets.has_requests() {
+                if matches!(parting, Parting::Done) && self.queue.is_empty() && !session.has_requests() {
                     self.phase = Phase::Over;
                 }
             }
@@ -587,8 +624,11 @@ impl Machine for Client {
     fn request(&mut self) -> Option<Request> {
         self.record(Instant::ZERO, Entry::PollRequest);
         match &mut self.phase {
-            Phase::Online(session) | Phase::Ended { session, .. } => session.sockets.request(),
-            Phase::LoggingIn(_) | Phase::Over => None,
+            Phase::Online(session) | Phase::Ended { session, .. } => {
+                session.sockets.request().or_else(|| session.leg.carrier.request())
+            }
+            Phase::LoggingIn(login) => login.carrier.request(),
+            Phase::Over => self.leftover.pop_front(),
         }
     }
 
@@ -596,13 +636,14 @@ impl Machine for Client {
         match &self.phase {
             Phase::LoggingIn(login) => Some(login.wake()),
             Phase::Online(session) => session.wake(),
-            Phase::Ended { session, .. } if session.sockets.has_requests() => Some((Instant::ZERO, Wake::Now)),
+            Phase::Ended { session, .. } if session.has_requests() => Some((Instant::ZERO, Wake::Now)),
             Phase::Ended { session, parting } => match parting {
                 Parting::Flush(until) => Some(session.flush_wake(*until)),
                 Parting::Goodbye(goodbye) => Some((goodbye.wake(), Wake::Probe)),
+                Parting::Drain(until) => Some(session.drain_wake(*until)),
                 Parting::Done => None,
             },
-            Phase::Over => None,
+            Phase::Over => (!self.leftover.is_empty()).then_some((Instant::ZERO, Wake::Now)),
         }
     }
 
@@ -619,6 +660,30 @@ impl Client {
             && let Phase::Online(session) = &mut self.phase
         {
             session.on_resume(now);
+        }
+    }
+
+    /// Bytes came out of a stream: datagrams, each behind its length.
+    fn on_bytes(&mut self, now: Instant, id: StreamId, bytes: &mut [u8]) {
+        let Some(mut reader) = self.carrier().and_then(|carrier| carrier.take_reader(id)) else { return };
+        let from = Way::new(SocketId::STREAM, self.config.server);
+        let read = reader.read(bytes, |frame| {
+            self.datagram(now, from, Ecn::NotCapable, frame);
+            true
+        });
+        if let Some(carrier) = self.carrier() {
+            carrier.put_reader(now, id, reader, read);
+        }
+        if let Phase::Online(session) = &mut self.phase {
+            session.follow_leg(now, &mut self.queue);
+        }
+    }
+
+    fn carrier(&mut self) -> Option<&mut Carrier> {
+        match &mut self.phase {
+            Phase::LoggingIn(login) => Some(&mut login.carrier),
+            Phase::Online(session) | Phase::Ended { session, .. } => Some(&mut session.leg.carrier),
+            Phase::Over => None,
         }
     }
 

@@ -28,6 +28,8 @@ pub(super) enum Queued {
     Path(PeerId),
     /// Whether this peer, or the server, is there has changed.
     Presence(PeerId),
+    /// There is another leg.
+    Leg,
     /// There is room again on a channel.
     Writable(PeerId, Channel),
 }
@@ -47,6 +49,8 @@ const OVERHEAD: usize = 64;
 pub(super) struct Queue {
     entries: VecDeque<Queued>,
     marks: BTreeMap<PeerId, Marks>,
+    /// That there is another leg stands here.
+    leg: bool,
     /// Joins among the entries.
     joins: usize,
     /// Bytes of loopback messages among the entries.
@@ -67,6 +71,7 @@ impl Queue {
         Self {
             entries: VecDeque::new(),
             marks: BTreeMap::new(),
+            leg: false,
             joins: 0,
             loopback: 0,
             loopback_refused: None,
@@ -154,6 +159,13 @@ impl Queue {
         }
     }
 
+    /// There is another leg.
+    pub(super) fn mark_leg(&mut self) {
+        if !core::mem::replace(&mut self.leg, true) {
+            self.entries.push_back(Queued::Leg);
+        }
+    }
+
     /// There is room again on this channel of this link.
     pub(super) fn mark_writable(&mut self, peer: PeerId, channel: Channel) {
         if self.marks.entry(peer).or_default().writable.insert(channel) {
@@ -178,6 +190,7 @@ impl Queue {
             Queued::Message(peer) => self.unmark(*peer, |marks| marks.messages = marks.messages.saturating_sub(1)),
             Queued::Path(peer) => self.unmark(*peer, |marks| marks.path = false),
             Queued::Presence(peer) => self.unmark(*peer, |marks| marks.presence = false),
+            Queued::Leg => self.leg = false,
             Queued::Writable(peer, channel) => self.unmark(*peer, |marks| marks.writable.remove(*channel)),
         }
         Some(entry)

@@ -24,6 +24,7 @@ use crate::entropy::{Entropy, Rng, SeededState};
 use crate::event::{ClientEvent, EndReason, LeaveReason, LoginFailure, Message, Path, RelayReason};
 use crate::group::client::{MAX_MEMBERSHIPS, View};
 use crate::ids::{Channel, GroupId, PeerId};
+use crate::leg::Leg;
 use crate::link::{Link, Punched, RELAYED_PAYLOAD, RelayLeg, Route, Unusable};
 use crate::machine::{Ecn, Wake};
 use crate::outbox::Outbox;
@@ -36,7 +37,7 @@ use crate::transport::{DIRECT, Delivery, MAIN, PathId, Scope, Transport, Transpo
 use crate::wire::buf::Writer;
 use crate::wire::control::{Candidates, MAX_LEN, Psk, ToClient, ToServer};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -83,6 +84,8 @@ pub(super) struct Session {
     pub(super) by_id: BTreeMap<PeerId, u32>,
     by_cid: HashMap<u64, (u32, PathId), SeededState>,
     schedule: Schedule<Wake>,
+    /// Links that the TCP leg had no room for, the longest waiting first.
+    pub(super) held_up: VecDeque<u32>,
     stash: Stash,
     suites: Vec<Arc<dyn Crypto>>,
     pub(super) transport: TransportConfig,
@@ -169,6 +172,7 @@ impl Session {
             by_id: BTreeMap::new(),
             by_cid,
             schedule: Schedule::new(),
+            held_up: VecDeque::new(),
             stash: Stash::default(),
             suites: config.suites.clone(),
             transport,
@@ -307,6 +311,7 @@ impl Session {
                 payload.extend_from_slice(&bytes);
                 Some(ClientEvent::Message(Message { from, group, channel, direct: true }))
             }
+            Queued::Leg => self.leg_event(),
             Queued::Path(peer) => {
                 // Of one whose join was not polled yet it is told after that.
                 let peer = self.peer(*self.by_id.get(&peer)?).filter(|peer| peer.met)?;
@@ -345,6 +350,7 @@ impl Session {
             Some((SERVER_SLOT, path)) => {
                 match self.server.receive(around.now, path, from, ecn, datagram) {
                     Ok(()) => {
+                        self.on_server_heard(from, around);
                         if let Some(door) = self.server.take_knocked().filter(|_| self.asking.listens()) {
                             self.tell(around.now, &ToServer::Heard { door });
                         }
@@ -410,6 +416,7 @@ impl Session {
     fn after(&mut self, now: Instant, slot: u32, queue: &mut Queue) {
         self.announce(slot, queue);
         self.hear_punch(now, slot, queue);
+        self.doubt_relay(slot);
         self.refresh(slot);
     }
 
@@ -598,23 +605,37 @@ impl Session {
         self.check_rotation(now);
         self.fill_places(now);
         self.check_unsure(now, queue);
+        self.drive_legs(now, queue, out);
+        self.serve_held_up(now, queue, out);
         while out.room() >= crate::link::DATAGRAM && self.transmit_observed(now, out) {}
         while out.room() >= crate::link::DATAGRAM {
-            let Some(slot) = self.schedule.pop_due(now) else { return };
+            let Some(slot) = self.schedule.pop_due(now) else { break };
             let room = out.room();
-            if slot == SERVER_SLOT {
-                self.check_server(now, queue);
-                self.server.transmit(now, &mut Route::Straight(self.leg.way()), out);
-            } else if let Some(Some(peer)) = self.peers.get_mut(slot as usize - 1)
-                && !peer.dead
-            {
-                peer.link.transmit(now, &mut Route::Relay(&mut self.leg, peer.handle), out);
-            }
-            self.after(now, slot, queue);
+            self.serve(now, slot, queue, out);
             if out.room() == room {
                 self.schedule.postpone(slot, now);
             }
         }
+        self.leg.carrier.transmit(out);
+    }
+
+    /// Has one link send what is due.
+    pub(super) fn serve(&mut self, now: Instant, slot: u32, queue: &mut Queue, out: &mut Outbox) {
+        let mut held_up = false;
+        if slot == SERVER_SLOT {
+            self.check_server(now, queue);
+            self.server.transmit(now, &mut Route::Server(&mut self.leg), out);
+            held_up = self.server.transport_ref().is_held_up();
+        } else if let Some(Some(peer)) = self.peers.get_mut(slot as usize - 1)
+            && !peer.dead
+        {
+            peer.link.transmit(now, &mut Route::Relay(&mut self.leg, peer.handle), out);
+            held_up = peer.link.transport_ref().is_held_up();
+        }
+        if held_up && !self.held_up.contains(&slot) {
+            self.held_up.push_back(slot);
+        }
+        self.after(now, slot, queue);
     }
 
     /// The system refused a datagram as too large.
@@ -634,9 +655,12 @@ impl Session {
         }
         let idle = (self.lease_ends(), Wake::Idle);
         let search = self.search_wake().map(|at| (at, Wake::Probe));
+        let leg = self.leg.carrier.wake(self.server.presence_ref().heard());
+        let due = !self.held_up.is_empty() && !self.leg.carrier.is_blocked();
+        let leg = leg.filter(|_| !due).or(due.then_some(Instant::ZERO)).map(|at| (at, Wake::Probe));
         let holding = self.holding.wake().map(|at| (at, Wake::Probe));
         let unsure = self.unsure.map(|at| (at, Wake::Idle));
-        [Some(idle), self.schedule.next(), search, holding, unsure].into_iter().flatten().min()
+        [Some(idle), self.schedule.next(), search, leg, holding, unsure].into_iter().flatten().min()
     }
 }
 

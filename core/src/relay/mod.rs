@@ -13,7 +13,7 @@
 //! 5. the handle is one of that session's live routes, and the receiver's session is live.
 //!
 //! Any source address will do: the MAC proves the sender, and one that its NAT gave another address stays reachable for
-//! its peers. The receiver's address is only ever the one that was set, so nothing goes to where nobody was verified.
+//! its peers. The receiver's address (or stream) is only ever the one that was set, so nothing goes to where nobody was verified.
 //!
 //! A **handle** is a slot (high 16 bits) in the sender's own table and that slot's generation (low 16 bits). Each route
 //! takes the next generation, so a handle that outlived its route leads nowhere; a slot whose generations are used up is
@@ -25,6 +25,7 @@
 
 use crate::config::RelayBudget;
 use crate::entropy::SeededState;
+use crate::ids::StreamId;
 use crate::meter::Meter;
 use crate::secure::{RelayKey, ReplayWindow};
 use crate::time::Instant;
@@ -57,6 +58,38 @@ pub(crate) struct RelayLimits {
 /// The first packets on a route that are marked as such: the receiver may not have heard of the sender yet, and what
 /// tells it so can be sent beside them. Four outlast three losses in a row.
 const FRESH: u8 = 4;
+
+/// Where a session's client is reached, or where a datagram came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reach {
+    /// By datagrams, at this address.
+    Datagram(SocketAddr),
+    /// By a stream, whose other end is at this address (of the stream, not of any datagram).
+    Stream(StreamId, SocketAddr),
+}
+
+impl From<SocketAddr> for Reach {
+    fn from(at: SocketAddr) -> Self {
+        Self::Datagram(at)
+    }
+}
+
+impl Reach {
+    /// The other end's address, of whichever it is.
+    pub(crate) fn addr(self) -> SocketAddr {
+        match self {
+            Self::Datagram(at) | Self::Stream(_, at) => at,
+        }
+    }
+
+    /// Whether packets from here come the way that packets go there.
+    fn is(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Stream(a, _), Self::Stream(b, _)) => a == b,
+            _ => self == other,
+        }
+    }
+}
 
 /// Why a session was not added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -97,7 +130,7 @@ pub(crate) struct Forward<'d> {
     /// The session that it is for.
     pub(crate) to_session: u64,
     /// Where to send it.
-    pub(crate) to: SocketAddr,
+    pub(crate) to: Reach,
     /// What to send, verbatim.
     pub(crate) inner: &'d [u8],
     /// Among the first on its route: see [`FRESH`].
@@ -151,7 +184,7 @@ struct Session {
     /// Tells it from every other session that was ever in its place.
     serial: u64,
     key: RelayKey,
-    addr: SocketAddr,
+    reach: Reach,
     numbers: ReplayWindow,
     routes: Routes,
     /// Bytes and packets.
@@ -195,8 +228,8 @@ impl Forwarder {
         }
     }
 
-    /// From now on `session` may have routes. `addr`: where it is reachable, verified.
-    pub(crate) fn add_session(&mut self, session: u64, key: RelayKey, addr: SocketAddr) -> Result<(), SessionError> {
+    /// From now on `session` may have routes. `reach`: where it is reachable, verified.
+    pub(crate) fn add_session(&mut self, session: u64, key: RelayKey, reach: Reach) -> Result<(), SessionError> {
         if self.places.contains_key(&session) {
             return Err(SessionError::Known);
         }
@@ -206,7 +239,7 @@ impl Forwarder {
         self.last_serial = self.last_serial.saturating_add(1);
         let (numbers, routes) = (ReplayWindow::new(), Routes::default());
         let (spent, uplink) = Default::default();
-        let state = Session { id: session, serial: self.last_serial, key, addr, numbers, routes, spent, uplink };
+        let state = Session { id: session, serial: self.last_serial, key, reach, numbers, routes, spent, uplink };
         let place = self.free.pop().unwrap_or(self.sessions.len());
         match self.sessions.get_mut(place) {
             Some(vacant) => *vacant = Some(state),
@@ -228,8 +261,8 @@ impl Forwarder {
     }
 
     /// The session is reachable at another address now, verified. False if there is none.
-    pub(crate) fn set_address(&mut self, session: u64, addr: SocketAddr) -> bool {
-        self.session_mut(session).map(|state| state.addr = addr).is_some()
+    pub(crate) fn set_reach(&mut self, session: u64, reach: Reach) -> bool {
+        self.session_mut(session).map(|state| state.reach = reach).is_some()
     }
 
     /// Lets `from` send to `to`, by the handle that is returned and `from` is to be told. A pair takes one route each way.
@@ -252,12 +285,7 @@ impl Forwarder {
     }
 
     /// Judges one datagram that arrived from `from`, and counts the verdict.
-    pub(crate) fn admit<'d>(
-        &mut self,
-        now: Instant,
-        datagram: &'d [u8],
-        from: SocketAddr,
-    ) -> Result<Forward<'d>, Refusal> {
+    pub(crate) fn admit<'d>(&mut self, now: Instant, datagram: &'d [u8], from: Reach) -> Result<Forward<'d>, Refusal> {
         let verdict = self.judge(now, datagram, from);
         match verdict {
             Ok(_) => self.forwarded = self.forwarded.saturating_add(1),
@@ -293,7 +321,7 @@ impl Forwarder {
         place.and_then(|place| self.at(place)).map_or(0, |session| session.uplink.best())
     }
 
-    fn judge<'d>(&mut self, now: Instant, datagram: &'d [u8], from: SocketAddr) -> Result<Forward<'d>, Refusal> {
+    fn judge<'d>(&mut self, now: Instant, datagram: &'d [u8], from: Reach) -> Result<Forward<'d>, Refusal> {
         let budget = self.limits.budget;
         let wrap = relay::parse(datagram).map_err(|_| Refusal::Malformed)?;
         let sender = self.session_mut(wrap.session).ok_or(Refusal::UnknownSession)?;
@@ -311,9 +339,9 @@ impl Forwarder {
         let within = packets.take(now, budget.packets) && bytes.take_some(now, budget.bytes, datagram.len());
         within.then_some(()).ok_or(Refusal::OverBudget)?;
         let (receiver, fresh) = sender.routes.use_route(wrap.handle).ok_or(Refusal::NoRoute)?;
-        let moved = newest && from != sender.addr;
+        let moved = newest && !from.is(sender.reach);
         let to = self.at(receiver.place).filter(|to| to.serial == receiver.serial).ok_or(Refusal::ReceiverGone)?;
-        Ok(Forward { from_session: wrap.session, to_session: to.id, to: to.addr, inner: wrap.inner, fresh, moved })
+        Ok(Forward { from_session: wrap.session, to_session: to.id, to: to.reach, inner: wrap.inner, fresh, moved })
     }
 
     fn session_mut(&mut self, session: u64) -> Option<&mut Session> {

@@ -25,8 +25,8 @@ fn key(n: u64) -> RelayKey {
     RelayKey::from_secret(&Secret::new(secret))
 }
 
-fn addr(n: u64) -> SocketAddr {
-    SocketAddr::from(([203, 0, 113, n as u8], 4000))
+fn addr(n: u64) -> Reach {
+    SocketAddr::from(([203, 0, 113, n as u8], 4000)).into()
 }
 
 /// A peer's packet, as far as the relay can tell.
@@ -58,7 +58,7 @@ fn a_packet_is_forwarded_verbatim_to_the_address_of_its_receiver() {
     let datagram = wrapped(&key(1), 1, 0, handle, &inner);
     let expected = Forward { from_session: 1, to_session: 2, to: addr(2), inner: &inner, fresh: true, moved: false };
     assert_eq!(f.admit(Instant::ZERO, &datagram, addr(1)), Ok(expected));
-    f.set_address(2, addr(7));
+    f.set_reach(2, addr(7));
     let datagram = wrapped(&key(1), 1, 1, handle, &inner);
     assert_eq!(f.admit(Instant::ZERO, &datagram, addr(5)), Ok(Forward { to: addr(7), moved: true, ..expected }));
     assert_eq!(f.forwarded(), 2);
@@ -237,9 +237,9 @@ impl Model {
 }
 
 /// All that admission may change, apart from counters.
-fn state(f: &Forwarder) -> Vec<Option<(u64, SocketAddr, ReplayWindow, usize)>> {
+fn state(f: &Forwarder) -> Vec<Option<(u64, Reach, ReplayWindow, usize)>> {
     let all = f.sessions.iter();
-    all.map(|s| s.as_ref().map(|s| (s.id, s.addr, s.numbers.clone(), s.routes.live))).collect()
+    all.map(|s| s.as_ref().map(|s| (s.id, s.reach, s.numbers.clone(), s.routes.live))).collect()
 }
 
 fn step(f: &mut Forwarder, m: &mut Model, op: Op) -> Result<(), TestCaseError> {

@@ -7,6 +7,7 @@ use crate::command::{Command, GroupRules, SendOptions, To};
 use crate::event::EndReason;
 use crate::group::server::{CreateGroupError, DestroyError, JoinError, LeaveError};
 use crate::ids::{Channel, GroupId, LoginId, PeerId};
+use crate::leg::Leg;
 use crate::machine::Entry;
 use crate::policy::PathPolicy;
 use crate::time::{Duration, Instant};
@@ -167,6 +168,9 @@ impl Server {
         let addrs = self.config.advertised_addrs.iter().copied().collect();
         self.tell(now, me.slot(), &ToClient::About { relay, addrs });
         self.discover(now, me.slot());
+        if self.leg(me) == Some(Leg::Tcp) {
+            self.tell_leg(me.slot());
+        }
         self.announce(me.slot());
         Ok(me)
     }

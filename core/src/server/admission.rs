@@ -3,7 +3,8 @@
 //!
 //! Below a set rate all are. Above it the source of a request has to show that it is one: the server answers with a *cookie*,
 //! a MAC over the request's source address and ephemeral key under a key that it draws anew each minute, and forgets the
-//! request; who receives at that address sends it again with the cookie (RFC 9000 §8.1.2; the cookie of RFC 6347 §4.2.1). A
+//! request; who receives at that address sends it again with the cookie (RFC 9000 §8.1.2; the cookie of RFC 6347 §4.2.1).
+//! A request that came through a TCP connection needs none, as that has shown the same. A
 //! flood from forged addresses then costs one MAC a datagram and no memory at all. Requests with a cookie have rates
 //! of their own, in all, by source and by prefix ([`crate::config::Admission`]), so that the flood takes nothing from them.
 
@@ -11,6 +12,7 @@ use crate::config::Admission as Rates;
 use crate::entropy::{KeyStream, SeededState};
 use crate::event::LoginRefusal;
 use crate::meter::{Meter, Meters};
+use crate::relay::Reach;
 use crate::time::{Duration, Instant};
 use crate::wire::login::{Cookie, Request};
 use core::hash::{BuildHasher as _, Hasher as _};
@@ -107,16 +109,13 @@ impl Admission {
     }
 
     /// Judges a request that is not one of a present session, and counts the verdict.
-    pub(super) fn judge(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        request: &Request<'_>,
-        keys: &mut KeyStream,
-    ) -> Verdict {
+    pub(super) fn judge(&mut self, now: Instant, from: Reach, request: &Request<'_>, keys: &mut KeyStream) -> Verdict {
+        // TCP's handshake has shown already that whoever is there receives (RFC 9293 §3.5).
+        let by_stream = matches!(from, Reach::Stream(..));
+        let from = from.addr();
         let [source, prefix] = networks(from.ip()).map(|network| self.hasher.hash_one(network));
         let here = from.ip().is_loopback();
-        if self.cookies.check(now, from, request) {
+        if by_stream || self.cookies.check(now, from, request) {
             let over = match () {
                 () if !here && !self.sources.take(now, source, self.rates.source) => &mut self.counters.over_source,
                 () if !here && !self.prefixes.take(now, prefix, self.rates.prefix) => &mut self.counters.over_prefix,
@@ -248,7 +247,7 @@ mod tests {
             let mut datagram = [0; REQUEST_LEN];
             login::head(&mut datagram, [0; 4], cookie);
             datagram[login::MESSAGE_OFFSET..][..4].copy_from_slice(&n.to_be_bytes());
-            self.admission.judge(now, from, &login::request(&datagram).unwrap(), self.entropy.keys())
+            self.admission.judge(now, from.into(), &login::request(&datagram).unwrap(), self.entropy.keys())
         }
     }
 

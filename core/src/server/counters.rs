@@ -26,6 +26,10 @@ pub struct ServerCounters {
     pub relay_over_budget: u64,
     /// Admitted by the relay but dropped, because the driver's outbox had no room.
     pub relay_dropped: u64,
+    /// Admitted by the relay, and made way for later ones as their receiver's TCP connection took too little.
+    pub relay_displaced: u64,
+    /// TCP connections that were closed at once, as too many of the kind were open that nobody had logged in by.
+    pub streams_refused: u64,
     /// Clients that broke the protocol and were ended.
     pub violations: u64,
     /// Clients that went on at another address.
@@ -45,4 +49,6 @@ pub struct ServerSize {
     pub pairs: usize,
     /// Routes of the relay, one a direction of a pair.
     pub routes: usize,
+    /// TCP connections, those that nobody has logged in by included.
+    pub streams: usize,
 }

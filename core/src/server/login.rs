@@ -10,8 +10,10 @@ use super::{Queued, Server, Slot};
 use crate::config::common_suite;
 use crate::event::LoginRefusal;
 use crate::ids::{PeerId, SocketId};
+use crate::leg::streams::Streams;
 use crate::link::DATAGRAM;
 use crate::outbox::{Outbox, Transmit};
+use crate::relay::Reach;
 use crate::secure::{Asked, Crypto, Protection, RelayKey};
 use crate::ticket::Audience;
 use crate::time::Instant;
@@ -19,11 +21,10 @@ use crate::wire::login::{self, Hello, Refusal, Request};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
 
 impl Server {
     /// Answers a login request, or repeats the answer.
-    pub(super) fn on_login(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox) {
+    pub(super) fn on_login(&mut self, now: Instant, from: Reach, datagram: &[u8], out: &mut Outbox) {
         let Ok(request) = login::request(datagram) else {
             self.admission.counters.forged += 1;
             return;
@@ -39,7 +40,7 @@ impl Server {
             // client's first packet shows where that came from.
             if !session.reply.is_empty() {
                 space[..session.reply.len()].copy_from_slice(&session.reply);
-                out.commit(session.reply.len(), Transmit::datagram(SocketId::MAIN, from));
+                reply_to(&mut self.streams, from, session.reply.len(), out);
             }
             return;
         }
@@ -52,13 +53,13 @@ impl Server {
             Verdict::Retry(cookie) => {
                 let retry = login::write_retry(request.ephemeral, cookie);
                 space[..retry.len()].copy_from_slice(&retry);
-                out.commit(retry.len(), Transmit::datagram(SocketId::MAIN, from));
+                reply_to(&mut self.streams, from, retry.len(), out);
             }
             Verdict::Drop => {}
         }
     }
 
-    fn read_login(&mut self, now: Instant, from: SocketAddr, request: &Request<'_>, datagram: &[u8], out: &mut Outbox) {
+    fn read_login(&mut self, now: Instant, from: Reach, request: &Request<'_>, datagram: &[u8], out: &mut Outbox) {
         let Some(space) = out.reserve(DATAGRAM) else { return };
         let slot = self.free.last().copied().unwrap_or(self.sessions.len() as u32);
         let full = self.handshakes >= self.config.limits.max_handshakes
@@ -98,9 +99,9 @@ impl Server {
             return;
         };
         let reply = space[..answer.len].to_vec();
-        out.commit(answer.len, Transmit::datagram(SocketId::MAIN, from));
+        reply_to(&mut self.streams, from, answer.len, out);
         if let Some(why) = refusal {
-            let news = self.admission.refused(why, from);
+            let news = self.admission.refused(why, from.addr());
             return self.queue.extend(news.map(Queued::Refused));
         }
         let (Some(secrets), Some((crypto, suites))) = (answer.accepted, agreed) else { return };
@@ -114,7 +115,8 @@ impl Server {
         let key = answer.client_key;
         ticket.iter().for_each(|ticket| self.tickets.take(ticket));
         let request = *request.ephemeral;
-        let answered = Answered { id, peer, addr: from, key, suites, request, ticket, reply, protection };
+        let (addr, udp) = (from.addr(), matches!(from, Reach::Datagram(_)));
+        let answered = Answered { id, peer, addr, udp, key, suites, request, ticket, reply, protection };
         let streams = ["client link", "roaming"].map(|label| self.entropy.stream(label, id));
         let session = Session::new(now, &self.config, &self.transport, streams, answered);
         place.session = Some(Box::new(session));
@@ -124,6 +126,19 @@ impl Server {
         self.handshakes += 1;
         self.live += 1;
         self.refresh(slot);
+    }
+}
+
+/// Sends what was just written into the outbox's reserved room back by the leg that the request came by.
+fn reply_to(streams: &mut Streams, from: Reach, len: usize, out: &mut Outbox) {
+    match from {
+        Reach::Datagram(at) => out.commit(len, Transmit::datagram(SocketId::MAIN, at)),
+        Reach::Stream(id, _) => {
+            // Who asks again and again and reads nothing has had its answer.
+            if let (Some(queue), Some(reply)) = (streams.queue(id).filter(|queue| queue.has_room()), out.reserve(len)) {
+                queue.push(reply);
+            }
+        }
     }
 }
 

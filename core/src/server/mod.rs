@@ -9,6 +9,7 @@ mod admission;
 mod counters;
 mod discovery;
 mod hosts;
+mod leg;
 mod lifetime;
 mod login;
 mod member;
@@ -25,13 +26,14 @@ use crate::entropy::{Entropy, SeededState};
 use crate::event::{EndReason, Message, Path, ServerEvent};
 use crate::goodbye::Goodbye;
 use crate::group::server::{Effect, GroupLimits, Groups};
-use crate::ids::{Channel, PeerId, SocketId};
-use crate::link::{CLOSE_LOCAL, CLOSE_TIMED_OUT, CLOSE_VIOLATION, DATAGRAM, Route, Unusable};
+use crate::ids::{Channel, PeerId, SocketId, StreamId};
+use crate::leg::streams::Streams;
+use crate::link::{CLOSE_LOCAL, CLOSE_TIMED_OUT, CLOSE_VIOLATION, DATAGRAM, Unusable};
 use crate::machine::{self, Ecn, Entry, Input, Machine, Request, Tap, Wake};
 use crate::outbox::{Outbox, Transmit};
 use crate::path::{Way, is_local};
 use crate::presence::Sleep;
-use crate::relay::{self, Forwarder, RelayLimits};
+use crate::relay::{self, Forwarder, Reach, RelayLimits};
 use crate::schedule::Schedule;
 use crate::secure::{OpenError, ServerLogin, public_key};
 use crate::time::Instant;
@@ -44,7 +46,6 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
 use discovery::Discovery;
 use hashbrown::HashMap;
 use pairs::Pairs;
@@ -85,6 +86,8 @@ pub struct Server {
     relay: Forwarder,
     pairs: Pairs,
     policies: Policies,
+    /// TCP legs.
+    streams: Streams,
     /// How much of which address was tried.
     ledger: Ledger,
     /// The number of the next search.
@@ -121,6 +124,8 @@ enum Queued {
     Refused(usize),
     /// Traffic of a pair goes otherwise: the lower and the higher client. One entry a pair.
     Path(PeerId, PeerId),
+    /// A client has another leg. One entry a client.
+    Leg(PeerId),
 }
 
 impl Server {
@@ -152,6 +157,11 @@ impl Server {
             relay: Forwarder::new(relay_limits(&config), entropy.hasher("relay")),
             pairs: Pairs::new(entropy.hasher("pairs")),
             policies: Policies::default(),
+            streams: Streams::new(
+                config.limits.max_clients.saturating_add(config.limits.max_handshakes),
+                config.limits.max_handshakes,
+                config.timers.handshake,
+            ),
             ledger: Ledger::default(),
             next_search: 1,
             schedule: Schedule::new(),
@@ -186,6 +196,10 @@ impl Server {
                 Queued::Path(a, b) => {
                     let Some(path) = self.pairs.take_news(a, b) else { continue };
                     return Some(ServerEvent::PathChanged { a, b, path });
+                }
+                Queued::Leg(client) => {
+                    let Some(event) = self.take_leg_news(client) else { continue };
+                    return Some(event);
                 }
                 Queued::Refused(kind) => {
                     let Some((why, from, count)) = self.admission.take_news(kind) else { continue };
@@ -241,6 +255,9 @@ impl Server {
         let Some(session) = place.session.as_deref_mut() else { return };
         session.phase = Phase::Gone;
         self.requests.remove(&session.request);
+        if let Some(stream) = session.stream.take() {
+            self.streams.finish(now, stream);
+        }
         self.relay.remove_session(session.id);
         place.goodbye = goodbye.map(|goodbye| (session.id, Box::new(goodbye)));
         self.vacate(slot);
@@ -292,7 +309,7 @@ impl Server {
 
     // ---- packets
 
-    fn datagram(&mut self, now: Instant, from: SocketAddr, ecn: Ecn, datagram: &mut [u8], out: &mut Outbox) {
+    fn datagram(&mut self, now: Instant, from: Reach, ecn: Ecn, datagram: &mut [u8], out: &mut Outbox) {
         match header::classify(datagram) {
             Some(Kind::Relay) => self.forward(now, from, datagram, out),
             Some(Kind::Short { cid }) => {
@@ -300,11 +317,14 @@ impl Server {
                 let place = self.sessions.get_mut(slot as usize);
                 match place.map(|place| (&place.session, &mut place.goodbye)) {
                     Some((_, Some((id, goodbye)))) if *id == cid => {
-                        goodbye.hear(from);
+                        if let Reach::Datagram(from) = from {
+                            goodbye.hear(from);
+                        }
                         self.refresh(slot);
                     }
                     Some((Some(session), _)) if session.id == cid && session.phase != Phase::Gone => {
-                        self.on_client_packet(now, slot, from.into(), ecn, datagram);
+                        let (way, by) = Self::way_of(from);
+                        self.on_client_packet(now, slot, way, by, ecn, datagram, out);
                     }
                     _ => self.counters.unknown += 1,
                 }
@@ -315,17 +335,17 @@ impl Server {
     }
 
     /// A datagram at another door than the main one: only what a client wants observed is welcome there.
-    fn door(&mut self, now: Instant, from: Way, ecn: Ecn, datagram: &mut [u8]) {
+    fn door(&mut self, now: Instant, from: Way, ecn: Ecn, datagram: &mut [u8], out: &mut Outbox) {
         if let Some(Kind::Short { cid }) = header::classify(datagram)
             && let slot = slot_of(cid)
             && self.session_mut(slot).is_some_and(|s| s.id == cid && s.phase == Phase::Online)
         {
-            return self.on_client_packet(now, slot, from, ecn, datagram);
+            return self.on_client_packet(now, slot, from, None, ecn, datagram, out);
         }
         self.counters.unknown += 1;
     }
 
-    fn forward(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox) {
+    fn forward(&mut self, now: Instant, from: Reach, datagram: &[u8], out: &mut Outbox) {
         let forward = match self.relay.admit(now, datagram, from) {
             Ok(forward) => forward,
             Err(why) => {
@@ -336,7 +356,7 @@ impl Server {
             }
         };
         let (to, inner) = (forward.to, forward.inner);
-        if forward.moved
+        if let (true, Reach::Datagram(from)) = (forward.moved, from)
             && let slot = slot_of(forward.from_session)
             && let Some(session) = self.session_mut(slot)
         {
@@ -347,24 +367,39 @@ impl Server {
         // that they do not arrive before it even if that was lost.
         if forward.fresh
             && let slot = slot_of(forward.to_session)
-            && let Some(session) = self.session_mut(slot)
+            && let Self { sessions, streams, .. } = self
+            && let Some(session) = sessions.get_mut(slot as usize).and_then(|s| s.session.as_deref_mut())
         {
-            session.link.transport().resend_control(now);
-            let addr = session.addr;
-            session.link.transmit(now, &mut Route::Straight(addr.into()), out);
+            // A stream loses nothing.
+            if session.stream.is_none() {
+                session.link.transport().resend_control(now);
+            }
+            let mut route = leg::route(streams, session);
+            session.link.transmit(now, &mut route, out);
             self.refresh(slot);
         }
-        match out.reserve(inner.len()) {
-            Some(space) => {
+        match (to, out.reserve(inner.len())) {
+            (Reach::Stream(id, _), _) if self.streams.relay(id, inner) => self.counters.forwarded += 1,
+            (Reach::Datagram(to), Some(space)) => {
                 space.copy_from_slice(inner);
                 out.commit(inner.len(), Transmit::datagram(SocketId::MAIN, to));
                 self.counters.forwarded += 1;
             }
-            None => self.counters.relay_dropped += 1,
+            _ => self.counters.relay_dropped += 1,
         }
     }
 
-    fn on_client_packet(&mut self, now: Instant, slot: u32, from: Way, ecn: Ecn, datagram: &mut [u8]) {
+    #[expect(clippy::too_many_arguments, reason = "where it came from has two parts")]
+    fn on_client_packet(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        from: Way,
+        by: Option<StreamId>,
+        ecn: Ecn,
+        datagram: &mut [u8],
+        out: &mut Outbox,
+    ) {
         let Some(session) = self.session_mut(slot) else { return };
         let bytes = datagram.len();
         let taken = session.link.receive(now, MAIN, from, ecn, datagram);
@@ -389,6 +424,8 @@ impl Server {
             }
             Err(Unusable::Violation(_)) => over = Some(EndReason::Violation),
         }
+        self.follow_leg(now, slot, from, by, out);
+        let Some(session) = self.session_mut(slot) else { return };
         if let Phase::Closing(why) = session.phase {
             // Acknowledgements count. What was under way when the session ended is nobody's any more.
             if over == Some(EndReason::Remote) {
@@ -425,36 +462,26 @@ impl Server {
     fn follow(&mut self, now: Instant, slot: u32) {
         let Some(session) = self.session_mut(slot) else { return };
         let Some(addr) = session.link.poll_moved(now) else { return };
-        let lifetime = session.lifetime.on_moved(now, session.addr.ip() == addr.ip());
-        session.addr = addr;
-        let (id, me, online) = (session.id, session.peer, session.phase == Phase::Online);
-        self.relay.set_address(id, addr);
-        self.counters.moved += 1;
-        if !online {
-            return;
+        let lifetime = session.lifetime.on_moved(now, session.udp_known && session.addr.ip() == addr.ip());
+        (session.addr, session.udp_known) = (addr, true);
+        let (id, online, on_stream) = (session.id, session.phase == Phase::Online, session.stream.is_some());
+        if !on_stream {
+            self.relay.set_reach(id, addr.into());
         }
-        if let Some(lifetime) = lifetime {
+        self.counters.moved += 1;
+        if let Some(lifetime) = lifetime.filter(|_| online) {
             self.tell(now, slot, &ToClient::Lifetime { lifetime });
         }
-        self.discover(now, slot);
-        for peer in self.peers_of(me) {
-            self.forget_search(me, peer);
-            if !self.may_punch(me, peer, self.pairs.was_started(me, peer)) {
-                continue;
-            }
-            // Whoever asked for a restart a moment ago did so as of the address before. Moves are rare enough by themselves.
-            self.pairs.allow_restart(me, peer);
-            if let Some(epoch) = self.pairs.restart_moved(now, me, peer) {
-                self.punch(now, me, peer, epoch);
-                self.punch(now, peer, me, epoch);
-            }
+        if !self.check_udp(now, slot, addr) {
+            self.look_again(now, slot);
         }
     }
 
     /// Finds out, from the beginning, how the NAT before a client behaves.
     fn discover(&mut self, now: Instant, slot: u32) {
         let doors = self.config.doors;
-        let Some(session) = self.session_mut(slot) else { return };
+        // Of a client that UDP does not reach there is nothing to find out.
+        let Some(session) = self.session_mut(slot).filter(|s| s.stream.is_none()) else { return };
         session.discovery = Discovery::new(now, &doors);
         let doors: Candidates = doors.iter().map(|(_, addr)| addr).collect();
         if !doors.as_slice().is_empty() {
@@ -673,6 +700,62 @@ impl Server {
         }
     }
 
+    /// Has every link send that is due, as long as there is room.
+    fn serve_due(&mut self, now: Instant, out: &mut Outbox) {
+        while out.room() >= DATAGRAM {
+            let Some(slot) = self.schedule.pop_due(now) else { return };
+            let timers = &self.config.timers;
+            let Some(session) = self.sessions.get_mut(slot as usize).and_then(|s| s.session.as_deref_mut()) else {
+                self.say_goodbye(now, slot, out);
+                continue;
+            };
+            if session.phase == Phase::Gone {
+                self.say_goodbye(now, slot, out);
+                continue;
+            }
+            if session.ends_at(timers) <= now {
+                let reason = match session.phase {
+                    Phase::Closing(EndReason::Violation) => CLOSE_VIOLATION,
+                    Phase::Closing(_) => CLOSE_LOCAL,
+                    _ => CLOSE_TIMED_OUT,
+                };
+                // Who was silent for so long is most likely not there, and its address may be another's by now: it is told
+                // again only if it speaks.
+                let listens = session.phase == Phase::Online;
+                let (addr, mut route) = (session.addr, leg::route(&mut self.streams, session));
+                let told = session.link.close(now, addr, &mut route, reason, out);
+                let told =
+                    if reason == CLOSE_TIMED_OUT { told.filter(|_| listens).map(|g| g.listening(now)) } else { told };
+                self.end(now, slot, EndReason::TimedOut, told);
+                continue;
+            }
+            self.check_presence(now, slot);
+            let Self { sessions, streams, .. } = self;
+            let Some(session) = sessions.get_mut(slot as usize).and_then(|s| s.session.as_deref_mut()) else {
+                continue;
+            };
+            let room = out.room();
+            while out.room() >= DATAGRAM
+                && session.stream.is_none()
+                && let Some(door) = session.discovery.knock(now)
+            {
+                session.link.knock(now, Way::new(door, session.addr), door.0 as u8, out);
+            }
+            let mut route = leg::route(streams, session);
+            session.link.transmit(now, &mut route, out);
+            if session.wishes.due.is_some_and(|at| at <= now) {
+                let from = session.peer;
+                self.hear_wishes(now, from);
+            }
+            self.follow(now, slot);
+            self.announce(slot);
+            self.refresh(slot);
+            if out.room() == room {
+                self.schedule.postpone(slot, now);
+            }
+        }
+    }
+
     fn record(&mut self, now: Instant, entry: Entry<'_>) {
         if let Some(tap) = &mut self.tap {
             tap.record(now, entry);
@@ -706,21 +789,21 @@ impl Machine for Server {
         match input {
             Input::Datagrams { socket: SocketId::MAIN, from, ecn, stride, bytes, .. } => {
                 for datagram in machine::datagrams(stride, bytes) {
-                    self.datagram(now, from, ecn, datagram, out);
+                    self.datagram(now, from.into(), ecn, datagram, out);
                 }
             }
             Input::Datagrams { socket, from, ecn, stride, bytes, .. } => {
                 for datagram in machine::datagrams(stride, bytes) {
-                    self.door(now, Way::new(socket, from), ecn, datagram);
+                    self.door(now, Way::new(socket, from), ecn, datagram, out);
                 }
             }
             Input::Entropy(fresh) => self.entropy.keys().mix(fresh),
             Input::UnixTime(time) => self.tickets.set_clock(now, time),
-            // Nothing else concerns a server whose legs are all UDP; loss recovery covers a send that failed.
+            Input::Stream(id, what) => self.on_stream(now, id, what, out),
+            // Nothing else concerns a server; loss recovery covers a send that failed.
             Input::Wake
             | Input::Interfaces(_)
             | Input::Socket(..)
-            | Input::Stream(..)
             | Input::SendFailed { .. }
             | Input::PortMapped { .. } => {}
         }
@@ -731,63 +814,20 @@ impl Machine for Server {
         self.notice_sleep(now);
         self.groups.on_wake(now);
         self.carry_out(now);
-        while out.room() >= DATAGRAM {
-            let Some(slot) = self.schedule.pop_due(now) else { return };
-            let timers = &self.config.timers;
-            let Some(session) = self.sessions.get_mut(slot as usize).and_then(|s| s.session.as_deref_mut()) else {
-                self.say_goodbye(now, slot, out);
-                continue;
-            };
-            let mut route = Route::Straight(session.addr.into());
-            if session.phase == Phase::Gone {
-                self.say_goodbye(now, slot, out);
-                continue;
-            }
-            if session.ends_at(timers) <= now {
-                let reason = match session.phase {
-                    Phase::Closing(EndReason::Violation) => CLOSE_VIOLATION,
-                    Phase::Closing(_) => CLOSE_LOCAL,
-                    _ => CLOSE_TIMED_OUT,
-                };
-                // Who was silent for so long is most likely not there, and its address may be another's by now: it is told
-                // again only if it speaks.
-                let listens = session.phase == Phase::Online;
-                let told = session.link.close(now, session.addr, reason, out);
-                let told =
-                    if reason == CLOSE_TIMED_OUT { told.filter(|_| listens).map(|g| g.listening(now)) } else { told };
-                self.end(now, slot, EndReason::TimedOut, told);
-                continue;
-            }
-            self.check_presence(now, slot);
-            let Some(session) = self.session_mut(slot) else { continue };
-            let room = out.room();
-            while out.room() >= DATAGRAM
-                && let Some(door) = session.discovery.knock(now)
-            {
-                session.link.knock(now, Way::new(door, session.addr), door.0 as u8, out);
-            }
-            session.link.transmit(now, &mut route, out);
-            if session.wishes.due.is_some_and(|at| at <= now) {
-                let from = session.peer;
-                self.hear_wishes(now, from);
-            }
-            self.follow(now, slot);
-            self.announce(slot);
-            self.refresh(slot);
-            if out.room() == room {
-                self.schedule.postpone(slot, now);
-            }
-        }
+        self.streams.on_time(now);
+        self.serve_due(now, out);
+        self.streams.transmit(out);
     }
 
     fn request(&mut self) -> Option<Request> {
         self.record(Instant::ZERO, Entry::PollRequest);
-        None
+        self.streams.request()
     }
 
     fn wake(&self) -> Option<(Instant, Wake)> {
         let join = self.groups.wake().map(|at| (at, Wake::Idle));
-        [self.schedule.next(), join].into_iter().flatten().min()
+        let streams = self.streams.wake().map(|at| (at, Wake::Idle));
+        [self.schedule.next(), join, streams].into_iter().flatten().min()
     }
 
     fn tap(&mut self, tap: Option<Box<dyn Tap>>) {

@@ -10,7 +10,8 @@ use super::presence::Shown;
 use super::search::Part;
 use crate::config::{Doors, ServerConfig, Timers};
 use crate::event::EndReason;
-use crate::ids::{Channels, GroupId, LoginId, PeerId};
+use crate::ids::{Channels, GroupId, LoginId, PeerId, StreamId};
+use crate::leg::Leg;
 use crate::link::{Link, PAYLOAD};
 use crate::machine::Wake;
 use crate::path::Roaming;
@@ -79,6 +80,14 @@ pub(super) struct Session {
     pub(super) link: Link,
     /// Where the client is: where its login came from, later where it proved to be.
     pub(super) addr: SocketAddr,
+    /// Whether that is where UDP works, or where a stream came from.
+    pub(super) udp_known: bool,
+    /// The stream that packets for the client go into, if not out by UDP.
+    pub(super) stream: Option<StreamId>,
+    /// The client said that it uses UDP, from an address that is yet to be proven.
+    pub(super) wants_udp: bool,
+    /// That it has another leg stands in the server's queue.
+    pub(super) leg_told: bool,
     /// The client's X25519 key of this session.
     pub(super) key: [u8; 32],
     /// Suites that it can use.
@@ -127,6 +136,8 @@ pub(super) struct Answered {
     pub(super) id: u64,
     pub(super) peer: PeerId,
     pub(super) addr: SocketAddr,
+    /// The request came by UDP.
+    pub(super) udp: bool,
     pub(super) key: [u8; 32],
     pub(super) suites: Vec<u8>,
     pub(super) request: [u8; 32],
@@ -143,7 +154,7 @@ impl Session {
         [rng, roaming]: [crate::entropy::Rng; 2],
         answered: Answered,
     ) -> Self {
-        let Answered { id, peer, addr, key, suites, request, ticket, reply, mut protection } = answered;
+        let Answered { id, peer, addr, udp, key, suites, request, ticket, reply, mut protection } = answered;
         protection.set_cid_in(MAIN, id);
         let engine = Transport::new(now, transport, rng, ASSUMED_RTT, PAYLOAD);
         Self {
@@ -153,6 +164,10 @@ impl Session {
             deadline: now + config.timers.handshake,
             link: Link::with_client(now, protection, engine, Roaming::new(addr, roaming)),
             addr,
+            udp_known: udp,
+            stream: None,
+            wants_udp: false,
+            leg_told: false,
             key,
             suites,
             discovery: Discovery::new(now, &Doors::default()),
@@ -211,7 +226,13 @@ impl Session {
     /// those on its own network. The first is never crowded out.
     pub(super) fn candidates_for(&self, other: &Self) -> Candidates {
         let local = if self.addr.ip() == other.addr.ip() { self.local.as_slice() } else { &[] };
-        core::iter::once(self.addr).chain(local.iter().copied()).collect()
+        // Where a stream came from is no place for datagrams.
+        let observed = Some(self.addr).filter(|_| self.udp_known && self.stream.is_none());
+        observed.into_iter().chain(local.iter().copied()).collect()
+    }
+
+    pub(super) fn leg(&self) -> Leg {
+        if self.stream.is_some() { Leg::Tcp } else { Leg::Udp }
     }
 
     pub(super) fn rtt(&self) -> Duration {

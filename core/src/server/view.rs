@@ -81,7 +81,7 @@ impl Server {
 
     /// What messages take in memory, and the most they may; what is relayed takes none. Looks at every session.
     pub fn memory(&self) -> Memory {
-        let mut memory = Memory::default();
+        let mut memory = Memory { streams: self.streams.usage(), ..Memory::default() };
         let sessions = self.sessions.iter().filter_map(|slot| slot.session.as_deref());
         sessions.for_each(|session| session.link.transport_ref().add_memory(&mut memory));
         memory
@@ -99,6 +99,8 @@ impl Server {
         ServerCounters {
             logins: over,
             logins_dropped: dropped.iter().sum::<u64>() + self.counters.logins_dropped,
+            relay_displaced: self.streams.displaced,
+            streams_refused: self.streams.refused,
             ..self.counters
         }
     }
@@ -111,6 +113,7 @@ impl Server {
             groups: self.groups.len(),
             pairs: self.pairs.len(),
             routes: self.relay.routes(),
+            streams: self.streams.len(),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use super::channels::{Incoming, Outgoing};
 use super::congestion::Controller;
+use super::leg::LegNews;
 use super::path::{Health, PROBES, Path};
 use super::space::{Carried, Packet, Piece, Received};
 use super::{DIRECT, KeyShare, MAIN, PATHS, PathEvent, PathId, Transport, Violation};
@@ -30,6 +31,7 @@ pub(super) struct Fates<'a> {
     pub(super) incoming: &'a mut Incoming,
     pub(super) received: &'a mut [Received; PATHS],
     pub(super) key: &'a mut KeyShare,
+    pub(super) leg: &'a mut LegNews,
 }
 
 impl Fates<'_> {
@@ -40,6 +42,7 @@ impl Fates<'_> {
             Carried::ScopeEnd(id) => self.out.on_end_acked(id),
             Carried::Credit(_) | Carried::ScopeCredit(..) => {}
             Carried::MaxMessage => self.out.max_message_told = true,
+            Carried::Leg(change) => self.leg.on_acked(change),
             Carried::KeyShare => {
                 self.key.acked = true;
                 self.key.pending = false;
@@ -60,7 +63,7 @@ impl Fates<'_> {
             Carried::ScopeCredit(id, limit) => self.incoming.on_scope_limit_lost(id, limit),
             Carried::KeyShare => self.key.pending = !self.key.acked,
             // Names ride in every packet until they are known; acknowledgements are superseded.
-            Carried::Scope(_) | Carried::MaxMessage | Carried::Ack(..) => {}
+            Carried::Scope(_) | Carried::MaxMessage | Carried::Leg(_) | Carried::Ack(..) => {}
         }
     }
 }
@@ -68,8 +71,8 @@ impl Fates<'_> {
 impl Transport {
     /// A path, and whom to tell of what it carried.
     pub(super) fn path_and_fates(&mut self, path: PathId) -> Option<(&mut Path, Fates<'_>)> {
-        let Self { paths, out, incoming, received, key, .. } = self;
-        Some((paths.get_mut(usize::from(path))?, Fates { out, incoming, received, key }))
+        let Self { paths, out, incoming, received, key, leg, .. } = self;
+        Some((paths.get_mut(usize::from(path))?, Fates { out, incoming, received, key, leg }))
     }
 
     pub(super) fn on_ack(&mut self, now: Instant, by: PathId, ack: &Ack<'_>) -> Result<(), Violation> {
@@ -148,6 +151,10 @@ impl Transport {
         }
         path.on_timeout(dice);
         path.probes = PROBES;
+        if path.is_stream() {
+            path.probes = 1;
+            return;
+        }
         let silent = now.since(path.last_acked.map_or(path.opened, |at| at.max(path.opened)));
         let timeouts = path.timeouts;
         let oldest = oldest_open(path, fates.out);

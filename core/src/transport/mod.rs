@@ -25,6 +25,7 @@ mod clock;
 mod congestion;
 mod ecn;
 mod flow;
+mod leg;
 mod loss;
 mod mtu;
 mod pacer;
@@ -46,6 +47,7 @@ use crate::command::SendOptions;
 use crate::config::Congestion;
 use crate::entropy::Rng;
 use crate::ids::{Channel, GroupId};
+use crate::leg::Leg;
 use crate::machine::Ecn;
 use crate::time::{Duration, Instant};
 use crate::wire::buf::{Malformed, Writer};
@@ -55,6 +57,7 @@ use alloc::vec::Vec;
 use channels::{Incoming, Outgoing};
 use clock::Clock;
 use congestion::Controller;
+use leg::LegNews;
 use path::{Health, Path};
 use space::{AckPace, Received};
 use thiserror::Error;
@@ -221,6 +224,7 @@ pub(crate) enum LinkFrame {
         asked: Instant,
         clock: u64,
     },
+    Leg(Leg),
 }
 
 /// What [`Transport::build`] made.
@@ -269,6 +273,7 @@ pub(crate) struct Transport {
     incoming: Incoming,
     key: KeyShare,
     clocks: Clock,
+    leg: LegNews,
     events: VecDeque<PathEvent>,
     /// When a message last went in or out, unless spare memory was given back since.
     busy_at: Option<Instant>,
@@ -302,6 +307,7 @@ impl Transport {
             incoming: Incoming::new(config),
             key: KeyShare::default(),
             clocks: Clock::default(),
+            leg: LegNews::default(),
             events: VecDeque::new(),
             busy_at: None,
             mirror_until: Instant::ZERO,
@@ -340,7 +346,8 @@ impl Transport {
         self.advance(now);
         self.busy_at = Some(self.clock);
         let seq = seq.unwrap_or_else(|| self.out.next_seq(scope).unwrap_or(0));
-        let displaced = self.out.send(self.clock, scope, seq, bytes, options)?;
+        let options = self.for_stream(scope, options);
+        let displaced = self.out.send(self.clock, scope, seq, bytes, &options)?;
         Ok(displaced + self.drop_unrelayed())
     }
 
@@ -565,6 +572,7 @@ impl Transport {
                         take(LinkFrame::Time { asked, clock });
                     }
                 }
+                Frame::Leg(leg) => take(LinkFrame::Leg(leg)),
             }
         }
         if eliciting {
@@ -743,6 +751,8 @@ impl Transport {
         self.path(path).map_or(PathStats::default(), |path| PathStats {
             packets_sent: path.packets_sent,
             packets_lost: path.packets_lost,
+            bytes_sent: path.bytes_sent,
+            bytes_repeated: path.bytes_repeated,
             in_flight: path.sent.in_flight(),
             window: path.congestion.window(),
             delivery_rate: path.rate.estimate(),

@@ -33,6 +33,10 @@ pub(super) const PROBES: u8 = 2;
 /// out at random, so that thousands who lost their server at one moment do not all ask it at one moment; and a word from the
 /// other end is followed up at once.
 const SPREAD_AFTER: u32 = 3;
+/// On a path with a byte stream in it no probe timeout is shorter: what a fast retransmission of TCP takes on most paths, so that it
+/// asks after what is really lost, and not more than a few times in a stall. It doubles so often at most.
+const STREAM_PTO: Duration = Duration::from_millis(300);
+const STREAM_BACKOFF: u32 = 5;
 
 /// Pieces that may wait to be sent on one path beside what any path may send. More are left to ordinary recovery.
 const MAX_COPIES: usize = 256;
@@ -95,8 +99,14 @@ pub(super) struct Path {
     pub(super) last_acked: Option<Instant>,
     pub(super) last_received: Option<Instant>,
     pub(super) keepalive: Option<Duration>,
+    /// Some of its way is a byte stream: late packets are not lost, and what is sent again is sent again twice.
+    stream: bool,
+    /// No packet can be taken on it at the moment.
+    pub(super) blocked: bool,
     pub(super) packets_sent: u64,
     pub(super) packets_lost: u64,
+    pub(super) bytes_sent: u64,
+    pub(super) bytes_repeated: u64,
 }
 
 impl Path {
@@ -145,8 +155,12 @@ impl Path {
             last_acked: None,
             last_received: None,
             keepalive: None,
+            stream: false,
+            blocked: false,
             packets_sent: 0,
             packets_lost: 0,
+            bytes_sent: 0,
+            bytes_repeated: 0,
         }
     }
 
@@ -161,8 +175,8 @@ impl Path {
         self.rtt = Rtt::new(initial_rtt);
         self.base = Base::new(now);
         self.congestion = Chosen::new(&self.settings, self.datagram());
-        self.guard = DelayGuard::new(self.settings.delay_guard);
-        self.ecn = EcnPath::new(self.settings.ecn);
+        self.guard = DelayGuard::new(self.settings.delay_guard.filter(|_| !self.stream));
+        self.ecn = EcnPath::new(self.settings.ecn && !self.stream);
         self.rate = DeliveryRate::new(now);
         self.pacer = Pacer::new();
         self.redundancy = Redundancy::new();
@@ -179,6 +193,21 @@ impl Path {
         self.reordering.clear();
         self.loss_at = None;
         (self.timeouts, self.probes) = (0, 0);
+    }
+
+    /// Whether some of its way is a byte stream, from now on.
+    pub(super) fn set_stream(&mut self, stream: bool) {
+        self.stream = stream;
+        // A stall of the stream is no queue that would be shorter if this end gave way.
+        self.guard = DelayGuard::new(self.settings.delay_guard.filter(|_| !stream));
+        if stream {
+            self.ecn = EcnPath::new(false);
+            self.redundancy.clear();
+        }
+    }
+
+    pub(super) fn is_stream(&self) -> bool {
+        self.stream
     }
 
     pub(super) fn is_in_use(&self) -> bool {
@@ -252,8 +281,13 @@ impl Path {
         }
         let since = self.sent.oldest_at().unwrap_or(self.last_eliciting).max(self.probed_at);
         let wait = self.rtt.backed_off(ack_delay, self.timeouts);
+        let least = if self.stream {
+            STREAM_PTO.saturating_mul(1 << self.timeouts.min(STREAM_BACKOFF))
+        } else {
+            Duration::ZERO
+        };
         let haste = if self.timeouts >= SPREAD_AFTER { wait / 1024 * u32::from(self.haste) } else { Duration::ZERO };
-        self.loss_at.or_else(|| Some(since + (wait - haste)))
+        self.loss_at.or_else(|| Some(since + (wait - haste).max(least)))
     }
 
     /// A packet arrived. If timeouts have backed off, what is sent may well arrive again, too: a probe finds out. One a
@@ -300,7 +334,7 @@ impl Path {
 
     /// Settles what counts as lost, and tells congestion control.
     pub(super) fn detect_lost(&mut self, now: Instant, ack_delay: Duration, lost: impl FnMut(Carried)) {
-        let Self { sent, rtt, sampled_at, packets_lost, redundancy, reordering, .. } = self;
+        let Self { sent, rtt, sampled_at, packets_lost, bytes_repeated, redundancy, reordering, .. } = self;
         let mut largest = 0;
         // RFC 9002 §7.6.1: three probe timeouts, acknowledgement delay included.
         let persistent = rtt.pto(ack_delay) * 3;
@@ -312,6 +346,7 @@ impl Path {
             rtt.loss_delay() + reordering.extra(rtt.smoothed()),
             |packet| {
                 *packets_lost += 1;
+                *bytes_repeated += packet.packet.bytes;
                 largest = largest.max(packet.packet.bytes);
                 redundancy.loss.on_lost();
                 reordering.on_lost(packet.packet.pn, packet.packet.at);
@@ -376,6 +411,7 @@ impl Path {
     /// Accounts for a packet that asks for an acknowledgement, of `frames` bytes. Says how it is to be marked.
     pub(super) fn on_eliciting_sent(&mut self, now: Instant, pn: u64, frames: usize, mark: u64) -> Ecn {
         let bytes = frames as u64 + PACKET_OVERHEAD;
+        self.bytes_sent += bytes;
         let (window, datagram) = (self.congestion.window(), self.datagram());
         // Only probes get here with a full window. They must not add up beyond what two of them take.
         let beyond = window + u64::from(PROBES) * datagram;

@@ -7,7 +7,7 @@
 //! that [`Transport::build`] goes by, so that no wake-up finds nothing to do.
 
 use super::channels::Packet;
-use super::path::{Health, Path};
+use super::path::{Health, PACKET_OVERHEAD, Path};
 use super::redundancy::Ride;
 use super::space::{Carried, Piece, RANGES_SENT};
 use super::{Built, DIRECT, MAIN, PathId, Transport};
@@ -46,7 +46,7 @@ impl Transport {
     /// A path on which a packet should be built now: an acknowledgement or a probe is due, or there is data that window
     /// and pacing let go. As long as it names a path, [`Self::build`] on that path makes progress.
     pub(crate) fn wants(&self, now: Instant) -> Option<PathId> {
-        [DIRECT, MAIN].into_iter().find(|&id| {
+        [DIRECT, MAIN].into_iter().filter(|&id| !self.is_blocked(id)).find(|&id| {
             let plan = self.plan(now, id);
             plan.probe || plan.keepalive || plan.data || plan.mtu.is_some() || self.ack_due(now, id)
         })
@@ -58,11 +58,14 @@ impl Transport {
         if self.wants(self.clock).is_some() {
             return Some((self.clock, Wake::Now));
         }
-        let acks = self.received.iter().filter_map(|r| Some((r.due()?, Wake::AckDelay)));
+        // What would be sent on a path that takes nothing is due when it takes something again.
+        let acks = (MAIN..).zip(&self.received).filter(|(of, _)| !self.is_blocked(self.ack_path(*of)));
+        let acks = acks.filter_map(|(_, r)| Some((r.due()?, Wake::AckDelay)));
         let timers = self.paths.iter().filter_map(|p| Some((p.timer(self.config.ack_delay)?, Wake::LossDetection)));
-        let keepalives = self.paths.iter().filter_map(|p| Some((p.keepalive_at()?, Wake::Keepalive)));
+        let keepalives =
+            self.paths.iter().filter(|p| !p.blocked).filter_map(|p| Some((p.keepalive_at()?, Wake::Keepalive)));
         let pacing = [MAIN, DIRECT].into_iter().filter_map(|id| {
-            let path = self.path(id).filter(|path| path.has_window())?;
+            let path = self.path(id).filter(|path| path.has_window() && !path.blocked)?;
             // What will be stale by then is no reason to wake.
             let at = path.pacer.ready_at();
             self.has_data(at, id).then_some((at, Wake::Pacing))
@@ -91,6 +94,7 @@ impl Transport {
         if plan.probe || plan.data || plan.keepalive {
             self.write_max_message(id, &mut inner);
             self.write_question(now, id, &mut inner);
+            self.write_leg(id, &mut inner);
         }
         if plan.probe || plan.data {
             self.write_frames(now, id, &mut inner, pn);
@@ -112,6 +116,9 @@ impl Transport {
         let ack_eliciting = len > acks;
         let mut ecn = Ecn::NotCapable;
         if ack_eliciting {
+            if ping && plan.probe {
+                path.bytes_repeated += len as u64 + PACKET_OVERHEAD;
+            }
             if path.sent.is_full() {
                 path.sent.drop_oldest(|what| fates.lost(what));
             }
@@ -130,7 +137,8 @@ impl Transport {
 
     /// Fills a nearly full packet up if another one follows at once: a system call takes many datagrams, but of one length.
     fn level(&self, now: Instant, id: PathId, plan: Plan, w: &mut Writer<'_>) {
-        let follows = || self.path(id).is_some_and(|path| path.has_window_for_two(now)) && self.has_data(now, id);
+        let goes_on = |path: &Path| !path.is_stream() && path.has_window_for_two(now);
+        let follows = || self.path(id).is_some_and(goes_on) && self.has_data(now, id);
         if self.batches && plan.data && !plan.probe && (1..=MOST_PADDING).contains(&w.room()) && follows() {
             let _ = w.space(w.room()).map(|padding| padding.fill(0));
         }
@@ -245,8 +253,8 @@ impl Transport {
         let mirror = carries_data && id == DIRECT && now < self.mirror_until;
         let Self { paths: [main, direct], out, incoming, key, config, clock, .. } = self;
         let (path, other) = if id == MAIN { (main, direct) } else { (direct, main) };
-        let (rtt, pto) = (path.rtt.smoothed(), path.rtt.pto(config.ack_delay));
-        let Path { sent, copies, payload, redundancy, .. } = path;
+        let (rtt, pto, stream) = (path.rtt.smoothed(), path.rtt.pto(config.ack_delay), path.is_stream());
+        let Path { sent, copies, payload, redundancy, bytes_repeated, .. } = path;
         if carries_data {
             if key.pending && frames::write_key_share(w, &key.share).is_ok() {
                 sent.carry(Carried::KeyShare);
@@ -275,6 +283,7 @@ impl Transport {
                 continue;
             };
             let Some(wrote) = out.write_piece(&mut packet, open) else { break };
+            *bytes_repeated += wrote.end - wrote.start;
             *piece = Piece { start: wrote.end, ..*piece };
         }
         if carries_data {
@@ -284,6 +293,10 @@ impl Transport {
                     other.copy(piece);
                 }
             });
+            // In a stream a copy arrives no sooner than what it is a copy of.
+            if stream {
+                return;
+            }
             redundancy.ride(now, rtt, pto, |piece| match out.open_part(piece) {
                 None => Ride::Settled,
                 Some(open) if packet.w.room() < (open.end - open.start) as usize + RIDER_HEAD => Ride::NoRoom,

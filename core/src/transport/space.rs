@@ -43,6 +43,8 @@ pub(super) enum Carried {
     ScopeCredit(u64, u64),
     /// The longest message that this end takes.
     MaxMessage,
+    /// The leg that this end uses, and which change of it that was.
+    Leg(u32),
     /// This end's key share.
     KeyShare,
     /// Acknowledgement of packets of a path up to a number.

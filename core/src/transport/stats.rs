@@ -9,6 +9,11 @@ pub struct PathStats {
     pub packets_sent: u64,
     /// Packets taken for lost since the link began.
     pub packets_lost: u64,
+    /// Bytes of packets that asked for an acknowledgement, since the link began; and how many were sent again or to test the
+    /// path: those of packets taken for lost, of copies, and of packets that carried nothing but a question.
+    pub bytes_sent: u64,
+    /// See [`Self::bytes_sent`].
+    pub bytes_repeated: u64,
     /// Bytes that wait for an acknowledgement, packet overhead included.
     pub in_flight: u64,
     /// Congestion window in bytes.
@@ -56,6 +61,9 @@ pub struct Memory {
     pub control: Usage,
     /// Buffers for further messages. A link gives them back when no message went for two seconds.
     pub spare: Usage,
+    /// Packets that wait for a TCP connection to take them: on a client its own, on a server all of them. Their bytes, and 32
+    /// each of those that are only passed on.
+    pub streams: Usage,
     /// Links: one to the server or to each client, one to each peer.
     pub links: usize,
 }

@@ -22,6 +22,7 @@
 //! | 0x20 | KNOCK | door u8 |
 //! | 0x21 | ASK_TIME | number u32 |
 //! | 0x22 | TIME | number u32, clock u64 ns |
+//! | 0x23 | LEG | leg u8: 0 UDP, 1 TCP |
 //!
 //! The bits of MESSAGE: 1 = a fragment (offset and total present), 2 = unreliable, 4 = to the packet's end (no length),
 //! 16 = with a key, of 32 bits, which only an unreliable one has. Fragments lie on a grid of [`FRAGMENT_UNIT`]: offset and length are multiples of it, except that the last
@@ -37,6 +38,7 @@
 
 use super::buf::{Malformed, NoRoom, Reader, Writer, varint_len};
 use crate::ids::{Channel, GroupId, Reliability};
+use crate::leg::Leg;
 use thiserror::Error;
 
 /// Bytes that fragments are aligned to. Small enough that a packet wastes little, large enough that the ranges a
@@ -68,6 +70,7 @@ const OBSERVE: u8 = 0x17;
 const KNOCK: u8 = 0x20;
 const ASK_TIME: u8 = 0x21;
 const TIME: u8 = 0x22;
+const LEG: u8 = 0x23;
 
 const FRAGMENT_BIT: u8 = 1;
 const UNRELIABLE_BIT: u8 = 2;
@@ -148,6 +151,7 @@ pub(crate) enum Frame<'a> {
     Knock(u8),
     AskTime(u32),
     Time { number: u32, clock: u64 },
+    Leg(Leg),
 }
 
 /// A client asks the server to look at where this packet comes from.
@@ -343,6 +347,11 @@ fn read<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Frame<'a>, FrameError> {
         KNOCK => Frame::Knock(r.u8()?),
         ASK_TIME => Frame::AskTime(r.u32()?),
         TIME => Frame::Time { number: r.u32()?, clock: r.u64()? },
+        LEG => Frame::Leg(match r.u8()? {
+            0 => Leg::Udp,
+            1 => Leg::Tcp,
+            _ => return Err(Malformed::Value.into()),
+        }),
         unknown => return Err(FrameError::Unknown(unknown)),
     })
 }
@@ -573,6 +582,10 @@ pub(crate) fn write_observe(w: &mut Writer<'_>, observe: Observe) -> Result<(), 
     w.u8(OBSERVE)?;
     w.u32(observe.search)?;
     w.u16(observe.socket)
+}
+
+pub(crate) fn write_leg(w: &mut Writer<'_>, leg: Leg) -> Result<(), NoRoom> {
+    w.bytes(&[LEG, u8::from(leg == Leg::Tcp)])
 }
 
 pub(crate) fn write_knock(w: &mut Writer<'_>, door: u8) -> Result<(), NoRoom> {

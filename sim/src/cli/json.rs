@@ -291,6 +291,8 @@ impl<'a> Names<'a> {
                 took_ns: Some(nanos(*took)),
                 ..base_of()
             },
+            What::Leg(_, why) => Event { event: "leg", why: Some(words::leg_reason(*why).into()), ..base_of() },
+            What::LegSeen(client, _) => Event { event: "leg-seen", client: self.client(*client), ..base_of() },
             What::Refused(why) => Event { event: "refused", why: Some(why.clone()), ..base_of() },
             What::Restarted => Event { event: "restarted", ..base_of() },
             What::Network(_) => Event { event: "network", ..base_of() },

@@ -9,6 +9,7 @@ mod progress;
 mod recording;
 mod recovery;
 mod swarm;
+mod tcp;
 mod text;
 mod times;
 mod traced;
@@ -92,6 +93,8 @@ enum Command {
     },
     /// Measure Reliable UDP: throughput, fairness, queueing, harms, figure by figure; exit 1 if a claimed one is missed
     Transport(transport::Plan),
+    /// Measure the TCP leg beside bare TCP on the same links; exit 1 if more is sent again than may be, or anything is missing
+    Tcp(tcp::Plan),
     /// Run scenarios drawn at random, with faults and then without; exit 1 at the first that does not hold
     Swarm(swarm::Plan),
     /// Run a scenario, a trace's or a seed's, and judge it as the swarm does; or a real session that was recorded, and compare it; exit 0 if it holds, 1 if not, 2 if it is bad
@@ -154,6 +157,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Recovery(plan) => recovery::run(&plan, &mut out),
         Command::Validate { seed, json } => validate::run(seed, json, &mut out),
         Command::Transport(plan) => transport::run(&plan, &mut out),
+        Command::Tcp(plan) => tcp::run(&plan, &mut out),
         Command::Swarm(plan) => swarm::run(&plan, &mut out),
         Command::Replay(replay) => replay.run(&mut out),
         Command::Shrink(shrink) => shrink.run(&mut out),

@@ -1,6 +1,6 @@
 //! Tables, and the words of scenarios.
 
-pub(crate) use posse_sim::scenario::words::{at_ms, end, join, leave, login_failure, ms, sentence};
+pub(crate) use posse_sim::scenario::words::{at_ms, end, join, leave, leg_reason, login_failure, ms, sentence};
 
 use posse_core::Duration;
 

@@ -2,10 +2,12 @@
 //!
 //! [`Machine`]: posse_core::Machine
 
+mod bare;
 mod classifier;
 mod echo;
 mod puncher;
 
+pub use bare::BareTcp;
 pub use classifier::{Classifier, Reflector};
 pub use echo::{EchoClient, EchoServer};
 pub use puncher::{Puncher, Rendezvous, Role};

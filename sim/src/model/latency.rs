@@ -96,6 +96,7 @@ impl<'a> Bounds<'a> {
                 }
                 Action::CutDirect { .. } => direct_cuts = true,
                 Action::Cut { .. }
+                | Action::BlockUdp { .. }
                 | Action::Reboot { .. }
                 | Action::Pause { .. }
                 | Action::ClockJump { .. }

@@ -23,6 +23,9 @@ pub const HEALING: Duration = Duration::from_secs(47);
 /// who is left waits for the session to run idle.
 pub const SESSION_END: Duration = Duration::from_secs(100);
 
+/// So long after a firewall lets UDP pass again a client is back on UDP: it asks that often at least, and then three times.
+const RETURN: Duration = Duration::from_secs(34);
+
 /// What a link may lose in the end, alone and in bursts, that carries.
 const CARRIES_LOSS: Chance = Chance::percent(15);
 /// What a pair's direct way may lose in the end, both directions together, for it to be surely direct at that moment. On one
@@ -115,6 +118,8 @@ struct Story {
     last_gone: Option<Duration>,
     /// Links that are others in the end.
     links: Vec<(LinkOf, Link)>,
+    /// Links that let no UDP pass in the end.
+    blocked: Vec<LinkOf>,
     /// Clients whose network is another in the end.
     moved: BTreeMap<ClientIndex, Network>,
 }
@@ -195,6 +200,15 @@ impl Story {
                 self.busy_until(lasts.map(|lasts| at + lasts));
                 true
             }
+            Action::BlockUdp { lasts: Some(lasts), .. } => {
+                self.busy_until(Some(at + *lasts + RETURN));
+                true
+            }
+            // All is well by TCP.
+            Action::BlockUdp { link, lasts: None } => {
+                self.blocked.push(*link);
+                true
+            }
             Action::Pause { lasts, .. } => {
                 self.busy_until(Some(at + *lasts));
                 true
@@ -270,6 +284,13 @@ impl Story {
         };
         let (Some(of_a), Some(of_b)) = (on(a), on(b)) else { return false };
         if of_a == of_b && of_a != Network::Internet {
+            return false;
+        }
+        let passes = |client: ClientIndex, on: Network| {
+            let nat = |link: &LinkOf| matches!((link, on), (LinkOf::Nat(a), Network::Behind(b)) if *a == b);
+            !self.blocked.iter().any(|link| *link == LinkOf::Host(Host::Client(client)) || nat(link))
+        };
+        if !passes(a, of_a) || !passes(b, of_b) {
             return false;
         }
         let loses = self.loses(scenario, a, of_a).plus(self.loses(scenario, b, of_b));

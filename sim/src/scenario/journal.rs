@@ -1,7 +1,7 @@
 //! What the applications of a run wrote down: a timeline for people, and every message for the accounts.
 
 use super::{ClientIndex, GroupIndex, Host, Target};
-use posse_core::{Channel, Duration, EndReason, Instant, JoinOutcome, LeaveReason, LoginFailure, Path};
+use posse_core::{Channel, Duration, EndReason, Instant, JoinOutcome, LeaveReason, Leg, LegReason, LoginFailure, Path};
 
 /// One line of a timeline.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,6 +67,10 @@ pub enum What {
         /// Since it was sent.
         took: Duration,
     },
+    /// What goes between a client and the server goes by another leg.
+    Leg(Leg, LegReason),
+    /// The server sees a client on another leg.
+    LegSeen(ClientIndex, Leg),
     /// The machine refused a call.
     Refused(String),
     /// A host crashed and came back.

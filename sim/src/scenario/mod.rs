@@ -235,6 +235,13 @@ pub enum Action {
         /// How long; to the end if `None`.
         lasts: Option<Duration>,
     },
+    /// A firewall at a host or NAT lets no datagrams pass for a while, in neither direction. TCP passes.
+    BlockUdp {
+        /// Where.
+        link: LinkOf,
+        /// How long; to the end if `None`.
+        lasts: Option<Duration>,
+    },
     /// Nothing passes directly between two clients for a while; what the server relays does.
     CutDirect {
         /// Which two.

@@ -346,6 +346,7 @@ impl<'a> Names<'a> {
                 let way = f.get("way").map_or(Ok(Ways::Both), |v| v.word(&CUT_WAYS))?;
                 Action::Cut { link: self.link_of(&f.require("link", WHOSE)?)?, way, lasts: lasts()? }
             }
+            Doing::BlockUdp => Action::BlockUdp { link: self.link_of(&f.require("link", WHOSE)?)?, lasts: lasts()? },
             Doing::CutDirect => {
                 let one_way = f.get("one-way").map_or(Ok(false), |v| v.boolean())?;
                 Action::CutDirect { pair: self.pair(&f.require("pair", "two clients")?)?, one_way, lasts: lasts()? }
@@ -607,6 +608,7 @@ enum Doing {
     SetPolicy,
     Send,
     Cut,
+    BlockUdp,
     CutDirect,
     Reboot,
     Pause,
@@ -616,7 +618,7 @@ enum Doing {
     Move,
 }
 
-const DOINGS: [(&str, Doing); 16] = [
+const DOINGS: [(&str, Doing); 17] = [
     ("create-group", Doing::CreateGroup),
     ("join", Doing::Join),
     ("leave", Doing::Leave),
@@ -626,6 +628,7 @@ const DOINGS: [(&str, Doing); 16] = [
     ("set-policy", Doing::SetPolicy),
     ("send", Doing::Send),
     ("cut", Doing::Cut),
+    ("block-udp", Doing::BlockUdp),
     ("cut-direct", Doing::CutDirect),
     ("reboot", Doing::Reboot),
     ("pause", Doing::Pause),
@@ -647,6 +650,7 @@ impl Doing {
             Self::SetPolicy => &["group", "pair", "punch", "prefer"],
             Self::Send => &["from", "to", "kind", "channel", "size", "class", "deadline", "replaces"],
             Self::Cut => &["link", "way", "lasts"],
+            Self::BlockUdp => &["link", "lasts"],
             Self::CutDirect => &["pair", "one-way", "lasts"],
             Self::Reboot => &["nat", "new-address"],
             Self::Pause => &["host", "lasts"],

@@ -69,6 +69,7 @@ impl Scenario {
         scenario.cookies = Draw(dice::stream(seed, Label::Swarm, 2)).one_in(3);
         policies(seed, &mut scenario);
         outage(seed, &mut scenario);
+        firewalls(seed, &mut scenario);
         scenario.duration = time_needed(&scenario).unwrap_or_default();
         scenario.expectations = expectations_for(&scenario);
         scenario
@@ -151,6 +152,29 @@ fn outage(seed: u64, scenario: &mut Scenario) {
         let action = Action::Send(Sending { from, to, channel, size, options });
         let (at, every) = (Duration::from_millis(draw.below(BUSY_MS)), Duration::from_millis(draw.from(600, 3_000)));
         scenario.steps.push(Step { at, every, times: draw.from(1, 25) as u32, action });
+    }
+}
+
+/// In a third of the runs, but for those on links that only delay, firewalls let no UDP of some clients pass: one from the beginning
+/// and for ever, so that the login goes by TCP too, or some that come and go. Drawn apart, too.
+fn firewalls(seed: u64, scenario: &mut Scenario) {
+    let mut draw = Draw(dice::stream(seed, Label::Swarm, 5));
+    let delays = |link: &Link| {
+        [link.up, link.down]
+            .iter()
+            .all(|d| d.loss == Chance::NEVER && d.duplicate == Chance::NEVER && d.jitter.is_zero())
+    };
+    let links = scenario.nats.iter().map(|nat| &nat.link).chain(scenario.clients.iter().map(|client| &client.link));
+    if !draw.one_in(3) || links.chain([&scenario.server]).all(delays) {
+        return;
+    }
+    for n in 0..draw.from(1, 3) {
+        let link = LinkOf::Host(Host::Client(draw.any_client(scenario)));
+        if n == 0 && draw.one_in(2) {
+            scenario.steps.push(once(0, Action::BlockUdp { link, lasts: None }));
+        } else {
+            scenario.steps.push(draw.fault(|lasts| Action::BlockUdp { link, lasts: Some(lasts) }));
+        }
     }
 }
 
@@ -714,7 +738,7 @@ mod tests {
     #[test]
     fn every_feature_is_in_some_runs_and_out_of_others() {
         type Feature = (&'static str, fn(&Scenario) -> bool);
-        let features: [Feature; 20] = [
+        let features: [Feature; 22] = [
             ("nested NATs", |s| s.nats.iter().any(|nat| nat.behind != Network::Internet)),
             ("hairpin", |s| s.nats.iter().any(|nat| nat.nat.hairpin)),
             ("preserved ports", |s| s.nats.iter().any(|nat| nat.nat.allocation == Allocation::Preserving)),
@@ -723,6 +747,10 @@ mod tests {
             ("cut", |s| s.steps.iter().any(|step| matches!(step.action, Action::Cut { .. }))),
             ("direct cut", |s| s.steps.iter().any(|step| matches!(step.action, Action::CutDirect { .. }))),
             ("one way", |s| s.steps.iter().any(|step| matches!(step.action, Action::Cut { way: Ways::Up, .. }))),
+            ("firewall", |s| s.steps.iter().any(|step| matches!(step.action, Action::BlockUdp { .. }))),
+            ("login by TCP", |s| {
+                s.steps.iter().any(|step| step.at.is_zero() && matches!(step.action, Action::BlockUdp { .. }))
+            }),
             ("pause", |s| s.steps.iter().any(|step| matches!(step.action, Action::Pause { .. }))),
             ("outage", |s| {
                 s.steps

@@ -51,6 +51,7 @@ type Part<P> = Rc<RefCell<Option<P>>>;
 #[derive(Clone, Copy)]
 enum Fault {
     Cut(LinkOf, Ways, bool),
+    BlockUdp(LinkOf, bool),
     CutDirect(ClientIndex, ClientIndex, bool, bool),
     Reboot(NatIndex, bool),
     Pause(Host, bool),
@@ -83,6 +84,9 @@ pub struct Outcome {
     pub verdicts: Vec<Verdict>,
     /// What became of all packets.
     pub packets: Counters,
+    /// Bytes of packets that asked for an acknowledgement, and of those sent again, on all main paths of sessions that
+    /// were there at the end.
+    pub repeated: (u64, u64),
     /// Over every event: two runs are the same exactly if this is.
     pub digest: u128,
     /// When the run ended.
@@ -299,6 +303,10 @@ impl Run {
             violations,
             verdicts: Vec::new(),
             packets: world.counters(),
+            repeated: clients.iter().fold(repeated_by_server(served), |(sent, again), node| {
+                let (more, more_again) = world.machine(*node).repeated();
+                (sent + more, again + more_again)
+            }),
             digest: world.digest(),
             ended: world.now(),
             streams,
@@ -327,6 +335,11 @@ impl Run {
                     (true, Ways::Down) => "carries nothing down",
                 };
                 format!("{whose}'s link {what}")
+            }
+            Fault::BlockUdp(link, blocked) => {
+                let (place, whose) = self.place(link);
+                self.world.block_udp(place, blocked);
+                format!("a firewall at {whose} {}", if blocked { "blocks UDP" } else { "lets UDP pass again" })
             }
             Fault::CutDirect(a, b, one_way, cut) => {
                 let text = if one_way {
@@ -507,6 +520,10 @@ fn faults(scenario: &Scenario) -> Vec<(Instant, Fault)> {
                     faults.push((at, Fault::Cut(link, way, true)));
                     faults.extend(lasts.map(|lasts| (at + lasts, Fault::Cut(link, way, false))));
                 }
+                Action::BlockUdp { link, lasts } => {
+                    faults.push((at, Fault::BlockUdp(link, true)));
+                    faults.extend(lasts.map(|lasts| (at + lasts, Fault::BlockUdp(link, false))));
+                }
                 Action::CutDirect { pair: (a, b), one_way, lasts } => {
                     faults.push((at, Fault::CutDirect(a, b, one_way, true)));
                     faults.extend(lasts.map(|lasts| (at + lasts, Fault::CutDirect(a, b, one_way, false))));
@@ -530,6 +547,11 @@ fn faults(scenario: &Scenario) -> Vec<(Instant, Fault)> {
 }
 
 /// Puts the server into the world, at one address or two, with the doors that the scenario gives it.
+fn repeated_by_server(server: &Server) -> (u64, u64) {
+    let paths = server.clients().filter_map(|client| server.client_path(client));
+    paths.fold((0, 0), |(sent, again), path| (sent + path.bytes_sent, again + path.bytes_repeated))
+}
+
 fn server_host(
     world: &mut World,
     scenario: &Scenario,
@@ -578,6 +600,7 @@ fn server_host(
         world.bind(server, address, MAIN_PORT, true);
         world.bind(server, both, DOOR_PORT, true);
     }
+    world.listen(server);
     world.set_name(server, scenario.host_name(Host::Server));
     Ok(server)
 }

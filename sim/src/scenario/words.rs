@@ -2,7 +2,7 @@
 
 use super::journal::What;
 use super::{ClientIndex, GroupIndex, Host, Scenario, Target, judge, written};
-use posse_core::{Duration, EndReason, Instant, JoinOutcome, LeaveReason, LoginFailure, Path};
+use posse_core::{Duration, EndReason, Instant, JoinOutcome, LeaveReason, Leg, LegReason, LoginFailure, Path};
 
 /// What a line of the timeline says after its actor.
 pub fn sentence(scenario: &Scenario, who: Option<Host>, what: &What) -> String {
@@ -44,9 +44,29 @@ pub fn sentence(scenario: &Scenario, who: Option<Host>, what: &What) -> String {
             };
             format!("gets the {first} of {}{scope}, {}{how}", scenario.host_name(*from), written(*took))
         }
+        What::Leg(leg, why) => format!("goes by {} ({})", leg_word(*leg), leg_reason(*why)),
+        What::LegSeen(client, leg) => format!("sees {} go by {}", name(*client), leg_word(*leg)),
         What::Refused(why) => format!("REFUSED {why}"),
         What::Restarted => "crashes and comes back".to_owned(),
         What::Network(text) => text.clone(),
+    }
+}
+
+/// As everyone writes it.
+pub fn leg_word(leg: Leg) -> &'static str {
+    match leg {
+        Leg::Udp => "UDP",
+        Leg::Tcp => "TCP",
+    }
+}
+
+/// Why a leg is in use.
+pub fn leg_reason(why: LegReason) -> &'static str {
+    match why {
+        LegReason::UdpSilent => "UDP is silent",
+        LegReason::UdpReturned => "UDP answers again",
+        LegReason::StreamLost => "the connection is lost",
+        _ => "for another reason",
     }
 }
 

@@ -232,6 +232,7 @@ impl Writer<'_> {
                 }
             }
             Action::Cut { .. }
+            | Action::BlockUdp { .. }
             | Action::CutDirect { .. }
             | Action::Reboot { .. }
             | Action::Pause { .. }
@@ -249,6 +250,11 @@ impl Writer<'_> {
                 self.doing(step, "cut");
                 self.field("link", self.link_of(*link));
                 self.unless(*way == Ways::Both, "way", word(&CUT_WAYS, *way));
+                self.optional("lasts", *lasts);
+            }
+            Action::BlockUdp { link, lasts } => {
+                self.doing(step, "block-udp");
+                self.field("link", self.link_of(*link));
                 self.optional("lasts", *lasts);
             }
             Action::CutDirect { pair: (a, b), one_way, lasts } => {

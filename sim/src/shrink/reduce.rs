@@ -198,6 +198,7 @@ impl Map<'_> {
                 Action::Send(Sending { from: self.host(sending.from)?, to, ..*sending })
             }
             Action::Cut { link, way, lasts } => Action::Cut { link: self.link(link)?, way, lasts },
+            Action::BlockUdp { link, lasts } => Action::BlockUdp { link: self.link(link)?, lasts },
             Action::CutDirect { pair, one_way, lasts } => Action::CutDirect { pair: self.pair(pair)?, one_way, lasts },
             Action::Reboot { nat, new_address } => Action::Reboot { nat: self.nat(nat)?, new_address },
             Action::Pause { host, lasts } => Action::Pause { host: self.host(host)?, lasts },

@@ -89,8 +89,16 @@ struct PacketObject {
 
 impl From<PacketView<'_>> for PacketObject {
     fn from(packet: PacketView<'_>) -> Self {
-        let PacketView { id, from, to, ecn, hops, bytes } = packet;
-        Self { id, kind: packet_kind(bytes), from, to, len: bytes.len(), ecn: ecn_word(ecn), hops }
+        let PacketView { id, from, to, ecn, hops, tcp, bytes } = packet;
+        Self {
+            id,
+            kind: if tcp { "tcp segment" } else { packet_kind(bytes) },
+            from,
+            to,
+            len: bytes.len(),
+            ecn: ecn_word(ecn),
+            hops,
+        }
     }
 }
 
@@ -118,6 +126,8 @@ fn drop_word(why: DropReason) -> &'static str {
         DropReason::Filtered => "filtered",
         DropReason::Hairpin => "hairpin",
         DropReason::NoPort => "no-port",
+        DropReason::Firewall => "firewall",
+        DropReason::Checksum => "checksum",
         DropReason::Burst => "burst",
         DropReason::Buffer => "buffer",
     }
@@ -209,6 +219,7 @@ fn of_event<'a>(names: &'a Names<'_>, at: Instant, event: &Event<'_>) -> EventOb
         Event::ClockJumped { host, ahead } => {
             EventObject { ahead_ns: Some(ahead), ..named(Place::Host(host), "clock-jumped") }
         }
+        Event::Firewall { place, blocked } => named(place, if blocked { "udp-blocked" } else { "udp-passes" }),
         Event::Moved { place, address } => EventObject { to: Some(address), ..named(place, "moved") },
     }
 }

@@ -140,6 +140,9 @@ impl<'a> Capture<'a> {
             Event::ClockJumped { host, ahead } => {
                 self.remark(at, Place::Host(host), format!("its clock jumps: {}", clock(ahead)));
             }
+            Event::Firewall { place, blocked } => {
+                self.remark(at, place, if blocked { "blocks UDP" } else { "lets UDP pass" }.to_owned());
+            }
             Event::Moved { place, address } => self.remark(at, place, format!("has the address {address} from now on")),
         }
     }
@@ -290,7 +293,7 @@ fn block<'b>(seen: &'b Seen<'_>, frame: &'b [u8]) -> EnhancedPacketBlock<'b> {
     EnhancedPacketBlock {
         interface_id: seen.interface as u32,
         timestamp: Duration::from_nanos(seen.at.0),
-        original_len: (crate::HEADERS + seen.packet.bytes.len()) as u32,
+        original_len: (if seen.packet.tcp { 20 } else { crate::HEADERS } + seen.packet.bytes.len()) as u32,
         data: Cow::Borrowed(frame),
         options,
     }
@@ -304,6 +307,9 @@ fn short(mut text: String) -> String {
 
 /// The packet with IPv4 (RFC 791) and UDP (RFC 768) headers. A payload that no IPv4 packet holds is cut.
 fn ip_packet(packet: &PacketView<'_>, out: &mut Vec<u8>) {
+    if packet.tcp {
+        return tcp_packet(packet, out);
+    }
     let payload = packet.bytes.get(..MAX_PAYLOAD).unwrap_or(packet.bytes);
     let udp_len = (payload.len() + 8) as u16;
     let (from, to) = (packet.from, packet.to);
@@ -332,6 +338,30 @@ fn ip_packet(packet: &PacketView<'_>, out: &mut Vec<u8>) {
         sum => sum,
     };
     out[26..28].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// The same around a TCP segment, with the ports and the checksum (RFC 9293 §3.1) that it has at this point of its way.
+fn tcp_packet(packet: &PacketView<'_>, out: &mut Vec<u8>) {
+    const TCP: u8 = 6;
+    let (from, to, len) = (packet.from, packet.to, packet.bytes.len() as u16);
+    out.clear();
+    out.extend_from_slice(&[0x45, packet.ecn.bits()]);
+    out.extend_from_slice(&(len + 20).to_be_bytes());
+    out.extend_from_slice(&(packet.id as u16).to_be_bytes());
+    out.extend_from_slice(&0x4000u16.to_be_bytes());
+    out.extend_from_slice(&[packet.hops, TCP, 0, 0]);
+    out.extend_from_slice(&from.ip().octets());
+    out.extend_from_slice(&to.ip().octets());
+    let header = checksum(0, out);
+    out[10..12].copy_from_slice(&header.to_be_bytes());
+    out.extend_from_slice(packet.bytes);
+    if let Some(segment) = out.get_mut(20..).and_then(|segment| segment.first_chunk_mut::<18>()) {
+        segment[..2].copy_from_slice(&from.port().to_be_bytes());
+        segment[2..4].copy_from_slice(&to.port().to_be_bytes());
+        segment[16..].fill(0);
+        let sum = checksum(u32::from(TCP) + u32::from(len), &out[12..]);
+        out[36..38].copy_from_slice(&sum.to_be_bytes());
+    }
 }
 
 /// RFC 1071, over `bytes` and what is already in `sum`.

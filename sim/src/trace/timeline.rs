@@ -39,6 +39,7 @@ impl Filter {
             | Event::Blocked { .. }
             | Event::Paused { .. }
             | Event::ClockJumped { .. }
+            | Event::Firewall { .. }
             | Event::Moved { .. } => true,
         }
     }
@@ -148,6 +149,9 @@ fn of_event(names: &Names<'_>, event: &Event<'_>) -> Row {
         },
         Event::Paused { host: i, paused } => host(i, if paused { "PAUSE" } else { "RESUME" }, String::new()),
         Event::ClockJumped { host: i, ahead } => host(i, "CLOCK", clock(ahead)),
+        Event::Firewall { place, blocked } => {
+            at(names, place, "FIREWALL", if blocked { "blocks UDP" } else { "lets UDP pass" }.to_owned())
+        }
         Event::Moved { place, address } => at(names, place, "ADDRESS", format!("is {address} from now on")),
     }
 }

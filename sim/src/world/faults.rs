@@ -18,6 +18,7 @@ impl World {
         let host = &mut self.hosts[node.host];
         host.incarnation += 1;
         host.sockets.clear();
+        host.stack.connections.clear();
         (host.paused, host.news, host.held_bytes) = (false, false, 0);
         let held = std::mem::take(&mut host.held);
         let seed = machine_seed(self.seed, node.host, host.incarnation);
@@ -128,6 +129,7 @@ impl World {
         let old = (state.attachment, state.address);
         (state.attachment, state.address) = self.network.move_host(self.now, old, on, link);
         (state.net, state.news) = (on, true);
+        self.break_streams(node.host);
         self.tell_news(node.host);
         self.settle(node.host);
     }

@@ -15,7 +15,7 @@ use crate::ticket;
 use account::Accounts;
 use payload::Payload;
 use posse::rooms::{self, Refusal, Room, RoomEvent};
-use posse::{Channel, Client, ClientOptions, LoginFailure, Message, PeerId, Prefer, SendError, TicketRefusal};
+use posse::{Channel, Client, ClientOptions, Leg, LoginFailure, Message, PeerId, Prefer, SendError, TicketRefusal};
 use report::{Report, Who};
 use std::io::{BufRead, Read};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -174,6 +174,8 @@ struct Session<'a> {
     start: Instant,
     report: Report,
     accounts: Accounts,
+    /// How the server is reached.
+    leg: Leg,
     lines: Option<Receiver<String>>,
     /// When this client was in the room.
     entered: Option<Duration>,
@@ -206,6 +208,7 @@ impl<'a> Session<'a> {
             start,
             report,
             accounts: Accounts::default(),
+            leg: Leg::Udp,
             lines: options.chat.then(read_lines),
             entered: None,
             phase: Phase::Here,
@@ -232,7 +235,7 @@ impl<'a> Session<'a> {
         };
         self.accounts.look(self.client.peers(), |peer| self.client.report(peer));
         self.report.clock(self.now(), self.client.server_time());
-        self.report.summary(self.now(), &self.accounts);
+        self.report.summary(self.now(), &self.accounts, self.leg);
         self.client.disconnect();
         let until = Instant::now() + GOODBYE;
         while Instant::now() < until && !self.client.is_quiet() && self.client.update().is_ok() {
@@ -318,6 +321,10 @@ impl<'a> Session<'a> {
             }
             RoomEvent::Offline { peer } => self.report.presence(now, self.who(peer), true),
             RoomEvent::Online { peer } => self.report.presence(now, self.who(peer), false),
+            RoomEvent::Leg { leg, why } => {
+                self.leg = leg;
+                self.report.leg(now, leg, why);
+            }
             RoomEvent::Message(message) => self.read(now, &message, payload),
             RoomEvent::Refused(why) => return Err(refused(why, &self.options.room)),
             RoomEvent::LoginFailed(why) => return Err(login_failed(&why, self.server)),
@@ -448,7 +455,7 @@ pub(crate) fn refused(why: Refusal, room: &str) -> String {
 pub(crate) fn login_failed(why: &LoginFailure, server: SocketAddr) -> String {
     match why {
         LoginFailure::NoAnswer => format!(
-            "no answer from {server}: check that the server runs there, that UDP passes, and that --server-key is the key \
+            "no answer from {server}: check that the server runs there, that UDP or TCP passes, and that --server-key is the key \
              it prints"
         ),
         LoginFailure::Version { server: theirs } => {

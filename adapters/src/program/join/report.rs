@@ -2,8 +2,8 @@
 
 use super::account::{Account, Accounts};
 use super::payload::Payload;
-use crate::output::{decimal, ms, path_parts, path_words, reason, say, say_json, tame};
-use posse::{Message, Path, PeerId, ServerTime};
+use crate::output::{decimal, leg_word, ms, path_parts, path_words, reason, say, say_json, tame};
+use posse::{Leg, LegReason, Message, Path, PeerId, ServerTime};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -63,6 +63,18 @@ impl Report {
         }
     }
 
+    pub(super) fn leg(&self, at: Duration, leg: Leg, why: LegReason) {
+        let leg = leg_word(leg);
+        let (word, sentence) = match why {
+            LegReason::UdpSilent => ("udp-silent", "the server does not answer over UDP"),
+            LegReason::UdpReturned => ("udp-returned", "the server answers over UDP again"),
+            _ => ("stream-lost", "the TCP connection is lost"),
+        };
+        self.line("leg", at, json!({ "leg": leg, "because": word }), || {
+            format!("* the server is reached by {}: {sentence}", leg.to_uppercase())
+        });
+    }
+
     pub(super) fn message(&self, at: Duration, who: Who<'_>, message: &Message, payload: Payload<'_>, size: usize) {
         let via = if message.direct { "direct" } else { "relay" };
         let mut fields = json!({ "from": who.name, "id": who.id.raw(), "via": via, "size": size });
@@ -87,10 +99,10 @@ impl Report {
         }
     }
 
-    pub(super) fn summary(&self, at: Duration, accounts: &Accounts) {
+    pub(super) fn summary(&self, at: Duration, accounts: &Accounts, leg: Leg) {
         if self.json {
             for (peer, account) in accounts.all() {
-                self.line("summary", at, summary(peer, account), String::new);
+                self.line("summary", at, summary(peer, account, leg), String::new);
             }
         } else {
             table(accounts);
@@ -112,10 +124,10 @@ fn since(joined: Duration, at: Option<Duration>) -> Option<Duration> {
     at.map(|at| at.saturating_sub(joined))
 }
 
-fn summary(peer: PeerId, account: &Account) -> Value {
+fn summary(peer: PeerId, account: &Account, leg: Leg) -> Value {
     let (path, because, _) = account.path.map_or(("unknown", None, None), path_parts);
     json!({
-        "peer": account.name, "id": peer.raw(), "path": path, "because": because,
+        "peer": account.name, "id": peer.raw(), "path": path, "because": because, "leg": leg_word(leg),
         "time_to_first_ms": since(account.joined_at, account.first_at).map(ms),
         "time_to_direct_ms": since(account.joined_at, account.direct_at).map(ms),
         "rtt_ms": account.rtt.map(ms), "sent": account.sent, "received": account.got.received,

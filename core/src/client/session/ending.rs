@@ -5,12 +5,15 @@ use crate::client::Parting;
 use crate::client::queue::Queue;
 use crate::client::session::SERVER_SLOT;
 use crate::event::EndReason;
-use crate::link::{CLOSE_LOCAL, CLOSE_TIMED_OUT, CLOSE_VIOLATION, Unusable};
+use crate::link::{CLOSE_LOCAL, CLOSE_TIMED_OUT, CLOSE_VIOLATION, Route, Unusable};
 use crate::machine::{Ecn, Wake};
 use crate::outbox::Outbox;
 use crate::path::Way;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use alloc::boxed::Box;
+
+/// A last word that TCP has not taken after so long is not waited for any more.
+const LONGEST_DRAIN: Duration = Duration::from_secs(3);
 
 /// The server's end of the link is over.
 pub(in crate::client) struct Closed;
@@ -31,7 +34,8 @@ impl Session {
             return (Instant::ZERO, Wake::Now);
         }
         let end = (until, Wake::Idle);
-        self.schedule.next().map_or(end, |next| next.min(end))
+        let leg = self.leg.carrier.wake(until).map(|at| (at, Wake::Probe));
+        [self.schedule.next(), leg].into_iter().flatten().fold(end, Ord::min)
     }
 
     /// Takes a packet in of which only the acknowledgements count any more.
@@ -70,16 +74,26 @@ impl Session {
                 return;
             }
             self.sockets.close_all(None);
-            *parting = match self.server.close(now, self.leg.server, reason, out) {
+            let server = self.leg.server;
+            *parting = match self.server.close(now, server, &mut Route::Server(&mut self.leg), reason, out) {
                 Some(goodbye) => Parting::Goodbye(Box::new(goodbye)),
-                None => Parting::Done,
+                None => Parting::Drain(now + LONGEST_DRAIN),
             };
+        }
+        if let Parting::Drain(until) = parting {
+            self.leg.carrier.transmit(out);
+            if now >= *until || self.leg.carrier.is_flushed() {
+                *parting = Parting::Done;
+            }
         }
         if let Parting::Goodbye(goodbye) = parting {
             goodbye.transmit(now, out);
             if goodbye.is_over(now) {
                 *parting = Parting::Done;
             }
+        }
+        if matches!(parting, Parting::Done) {
+            self.leg.carrier.close();
         }
     }
 }

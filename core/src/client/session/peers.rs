@@ -36,6 +36,10 @@ impl Session {
             Punch::new(&PunchConfig { searches: true, ..PunchConfig::default() }, entropy.stream("punch", up.epoch));
         let mut link = Link::with_peer(now, protection, transport, punch, entropy.keys());
         link.set_home(self.leg.home);
+        if let (Leg::Tcp, _) = self.leg.carrier.leg() {
+            link.change_leg(now, Leg::Tcp, up.rtt);
+            link.transport().tell_leg(Leg::Tcp);
+        }
         let slot = self.free_slot();
         let ids = [MAIN, DIRECT].map(|path| link.protection().cid_in(path));
         self.by_cid.extend([(ids[0], (slot, MAIN)), (ids[1], (slot, DIRECT))]);

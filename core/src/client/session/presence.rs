@@ -148,6 +148,7 @@ impl Session {
     /// This client stood still until now: everybody is asked at once.
     pub(in crate::client) fn on_resume(&mut self, now: Instant) {
         self.server.on_resume(now);
+        self.leg.carrier.on_resume(now);
         self.server.transport().probe(MAIN);
         if self.me.is_some() {
             self.begin_time(now);

@@ -74,7 +74,7 @@ impl Session {
 
     pub(in crate::client) fn memory(&self) -> Memory {
         let links = self.peers.iter().flatten().map(|peer| &peer.link).chain([&self.server]);
-        let mut memory = Memory::default();
+        let mut memory = Memory { streams: self.leg.carrier.usage(), ..Memory::default() };
         links.for_each(|link| link.transport_ref().add_memory(&mut memory));
         memory
     }

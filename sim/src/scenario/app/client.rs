@@ -120,6 +120,13 @@ impl SimClient {
         peers.find(|peer| self.crowd.peers.get(&peer.id) == Some(&to))?.direct_rtt
     }
 
+    /// Bytes that it sent on main paths, and of those the ones that went again.
+    pub(crate) fn repeated(&self) -> (u64, u64) {
+        let Some(client) = &self.client else { return (0, 0) };
+        let paths = client.server_path().into_iter().chain(client.peers().map(|peer| peer.relay));
+        paths.fold((0, 0), |(sent, again), path| (sent + path.bytes_sent, again + path.bytes_repeated))
+    }
+
     /// What was done for a direct path to another client, if that is a peer now.
     pub fn report(&self, to: ClientIndex) -> Option<PeerReport> {
         let client = self.client.as_ref()?;
@@ -233,6 +240,7 @@ impl SimClient {
                 Some(&peer) => self.desk.note(now, What::Path(peer, path)),
                 None => self.desk.refused(now, "path", "of an unknown peer"),
             },
+            ClientEvent::LegChanged { leg, why } => self.desk.note(now, What::Leg(leg, why)),
             _ => {}
         }
     }

@@ -235,6 +235,11 @@ impl SimServer {
                     self.desk.note(now, What::PathReported(a, b, path));
                 }
             }
+            ServerEvent::LegChanged { client, leg } => {
+                if let Some(&client) = self.clients.get(&client) {
+                    self.desk.note(now, What::LegSeen(client, leg));
+                }
+            }
             _ => {}
         }
     }

@@ -137,8 +137,9 @@ fn actions() -> BoxedStrategy<Action> {
         (some_group(), policies()).prop_map(|(group, policy)| Action::SetPolicy { of: PolicyOf::Group(group), policy }),
         (pair(), policies()).prop_map(|((a, b), policy)| Action::SetPolicy { of: PolicyOf::Pair(a, b), policy }),
         sendings().prop_map(Action::Send),
-        (link, select(vec![Ways::Both, Ways::Up, Ways::Down]), option::of(positive()))
+        (link.clone(), select(vec![Ways::Both, Ways::Up, Ways::Down]), option::of(positive()))
             .prop_map(|(link, way, lasts)| Action::Cut { link, way, lasts }),
+        (link, option::of(positive())).prop_map(|(link, lasts)| Action::BlockUdp { link, lasts }),
         (pair(), any::<bool>(), option::of(positive())).prop_map(|(pair, one_way, lasts)| Action::CutDirect {
             pair,
             one_way,
