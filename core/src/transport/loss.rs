@@ -132,8 +132,14 @@ impl Transport {
         if let Some(newest) = newest {
             path.on_acked(now, &newest, bytes, sample);
         }
-        if alive && path.health == Health::Suspect {
+        let recovered = alive && path.health == Health::Suspect;
+        if recovered {
             path.health = Health::Open;
+        }
+        if ack.path == DIRECT && newest.is_some() {
+            self.mirror_until = Instant::ZERO;
+        }
+        if recovered {
             self.push_event(PathEvent::Recovered(ack.path));
         }
         Ok(())

@@ -652,7 +652,7 @@ impl Transport {
     // Paths
 
     /// The direct path has been validated, or a path leads to a new address: round trip and window start over, numbers go
-    /// on. For one round trip new reliable messages go on both paths.
+    /// on. Until its first acknowledgement, and for one round trip at most, new reliable messages go on both paths.
     pub(crate) fn open_path(&mut self, now: Instant, path: PathId, initial_rtt: Duration, payload: usize) {
         self.advance(now);
         let Some((opened, mut fates)) = self.path_and_fates(path) else { return };

@@ -183,6 +183,9 @@ pub fn ping(length: Duration) -> Trips {
             }
             over.store(true, Ordering::Relaxed);
         });
+        if std::env::var_os("POSSE_FLOW").is_some() {
+            eprintln!("{} trips\none {:?}\nother {:?}", trips.len(), a.client.stats(), b.client.stats());
+        }
         all_over.store(true, Ordering::Relaxed);
         Trips::new(trips)
     })
