@@ -19,18 +19,38 @@ pub(super) struct Rtt {
     smoothed: Duration,
     variation: Duration,
     sampled: bool,
+    #[cfg(test)]
+    samples: u64,
 }
 
 impl Rtt {
     pub(super) fn new(initial: Duration) -> Self {
         let initial = initial.clamp(GRANULARITY, MAX_RTT);
-        Self { latest: initial, min: initial, smoothed: initial, variation: initial / 2, sampled: false }
+        Self {
+            latest: initial,
+            min: initial,
+            smoothed: initial,
+            variation: initial / 2,
+            sampled: false,
+            #[cfg(test)]
+            samples: 0,
+        }
+    }
+
+    /// How many samples were taken, and the last one.
+    #[cfg(test)]
+    pub(super) fn samples(&self) -> (u64, Duration) {
+        (self.samples, self.latest)
     }
 
     /// Takes a sample; `ack_delay` is what the peer says it waited, already limited to what it may wait.
     pub(super) fn sample(&mut self, latest: Duration, ack_delay: Duration) {
         let latest = latest.min(MAX_RTT);
         self.latest = latest;
+        #[cfg(test)]
+        {
+            self.samples += 1;
+        }
         if !self.sampled {
             (self.min, self.smoothed, self.variation) = (latest, latest, latest / 2);
             self.sampled = true;

@@ -8,6 +8,7 @@ mod credit;
 mod kinds;
 mod paths;
 mod recovery;
+mod round_trips;
 
 use super::*;
 use crate::entropy::Entropy;
