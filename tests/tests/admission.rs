@@ -4,8 +4,8 @@
 use posse_core::config::{Admission, ClientConfig, Rate, ServerConfig, Tickets};
 use posse_core::ticket::{self, Audience, Ticket};
 use posse_core::{
-    Client, ClientEvent, Input, Instant, LoginFailure, LoginRefusal, Machine, Outbox, Server, ServerEvent,
-    TicketRefusal,
+    Client, ClientEvent, Input, Instant, LoginFailure, LoginRefusal, Machine, Outbox, Request, Server, ServerEvent,
+    StreamEnd, StreamInput, TicketRefusal,
 };
 use posse_tests::{APP, SERVER_KEY, drain, hand, request};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -384,4 +384,38 @@ fn a_server_that_drains_keeps_who_is_there_and_tells_others_so() {
     scene.join(SocketAddr::from(([77, 1, 3, 1], 999)), |_| {});
     scene.run(Duration::from_secs(1));
     assert!(matches!(scene.clients[2].ended, Some((_, Ok(())))));
+}
+
+#[test]
+fn a_login_whose_server_falls_silent_after_its_answer_fails_long_before_the_lease() {
+    let mut server = Server::new(Instant::ZERO, ServerConfig::new(SERVER_KEY, APP, [1; 32])).unwrap();
+    let key = posse_core::secure::public_key(&SERVER_KEY);
+    let config = ClientConfig::new(SERVER, key, APP, [2; 32]);
+    let most = config.timers.handshake + config.timers.decision + Duration::from_secs(1);
+    let mut client = Client::new(Instant::ZERO, config).unwrap();
+    let (mut out, from) = (Outbox::with_capacity(64 << 10, 64), SocketAddr::from(([9, 9, 9, 9], 999)));
+    client.transmit(Instant::ZERO, &mut out);
+    for (_, bytes) in drain(&mut out) {
+        hand(&mut server, Instant::ZERO, from, &bytes, &mut out);
+    }
+    for (_, bytes) in drain(&mut out) {
+        hand(&mut client, Instant::ZERO, SERVER, &bytes, &mut out);
+    }
+    let (mut now, mut payload, mut sent) = (Instant::ZERO, Vec::new(), 0);
+    let failed = loop {
+        if let Some(event) = client.poll_event(now, &mut payload) {
+            break event;
+        }
+        client.transmit(now, &mut out);
+        sent += drain(&mut out).len();
+        while let Some(request) = client.request() {
+            if let Request::Connect { id, .. } = request {
+                client.handle(now, Input::Stream(id, StreamInput::Closed(StreamEnd::Refused)), &mut out);
+            }
+        }
+        now = now.max(client.wake().unwrap().0);
+    };
+    assert!(sent > 1, "it was answered, and asks on");
+    assert!(matches!(failed, ClientEvent::LoginFailed(LoginFailure::NoAnswer)), "{failed:?}");
+    assert!(now > Instant::ZERO + most / 2 && now < Instant::ZERO + most, "{now:?}");
 }

@@ -8,6 +8,7 @@
 
 use super::{Peer, SERVER_SLOT, Session};
 use crate::client::queue::Queue;
+use crate::config::Timers;
 use crate::event::{ClientEvent, EndReason};
 use crate::ids::PeerId;
 use crate::link::CLOSE_TIMED_OUT;
@@ -50,9 +51,12 @@ impl Session {
         self.server.closed().is_some()
     }
 
-    /// When silence of the server ends the session, and with it what goes directly to peers.
+    /// When silence of the server ends the session, and with it what goes directly to peers. Before it is welcome there is
+    /// nothing to keep, and a server that says nothing has most likely forgotten a login that was not completed in time.
     pub(super) fn lease_ends(&self) -> Instant {
-        self.server.presence_ref().ends_at(self.timers.lease)
+        let Timers { lease, handshake, decision, .. } = self.timers;
+        let limit = if self.me.is_some() { lease } else { lease.min(handshake + decision) };
+        self.server.presence_ref().ends_at(limit)
     }
 
     /// Judges whether the server is there. What waited for it, or its relay, goes on at its first word.
