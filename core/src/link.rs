@@ -512,11 +512,15 @@ impl Link {
     pub(crate) fn poll_moved(&mut self, now: Instant) -> Option<SocketAddr> {
         let Moved { to, rtt } = self.roaming.as_mut()?.poll_moved()?;
         self.transport.open_path(now, MAIN, rtt, PAYLOAD);
-        // What waited for word was given up, and with it the question: it is asked at the new address.
+        self.ask_anew();
+        Some(to)
+    }
+
+    /// What waited for word was given up, and with it the question whether the other end is there: it is asked the new way.
+    fn ask_anew(&mut self) {
         if self.presence.forget_question() {
             self.transport.probe(MAIN);
         }
-        Some(to)
     }
 
     /// Carries news between the parts: acknowledged key shares, dead paths, validated addresses.
@@ -679,6 +683,7 @@ impl Link {
     pub(crate) fn change_leg(&mut self, now: Instant, leg: Leg, rtt: Duration) {
         self.streams[0] = leg == Leg::Tcp;
         self.transport.change_leg(now, self.streams.contains(&true), rtt);
+        self.ask_anew();
     }
 
     /// The peer's part of the main path goes by this leg. What it lost when it changed shows as soon as something later arrives.
