@@ -166,3 +166,26 @@ fn who_rejoins_in_an_outage_hears_of_nobody_that_is_offline_before_their_join() 
     let outcome = run(&scenario, 248).unwrap();
     assert_eq!(outcome.violations, [] as [String; 0]);
 }
+
+/// An outage of the server makes the client try TCP, and what waited for word is given up with each change of leg.
+#[test]
+fn a_client_that_changes_to_tcp_and_back_in_an_outage_is_not_taken_for_offline_for_good() {
+    let text = r#"
+title = "a pause just above the patience of a question"
+seed = 449
+duration = "61100ms"
+[server]
+cookies = true
+link = { delay = "10ms" }
+[client.ann]
+link = { delay = "10ms" }
+[[step]]
+do = "pause"
+at = "4s"
+host = "server"
+lasts = "10100ms"
+"#;
+    let scenario = Scenario::parse("legs", text).unwrap();
+    let outcome = run(&scenario, scenario.seed).unwrap();
+    assert!(outcome.held(), "{:?}", outcome.broken());
+}

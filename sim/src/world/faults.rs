@@ -157,6 +157,8 @@ impl World {
         for slot in held {
             self.deliver(node.host, slot);
         }
+        // What its stack took in meanwhile, the machine has not been told yet.
+        self.hosts[node.host].stack.connections.iter_mut().for_each(|connection| connection.dirty = true);
         self.settle(node.host);
     }
 

@@ -135,6 +135,8 @@ impl World {
         } else {
             self.settle(host);
         }
+        // What this poll was for may have moved to later meanwhile, and then nothing was pumped.
+        self.schedule_stack(host);
     }
 
     /// Has the stack of a host send what is due, and tells its machine what came. Whether there was anything.
