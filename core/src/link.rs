@@ -6,6 +6,7 @@
 //! the packet protection, a close to the owner. Nothing in here knows of groups.
 
 mod preference;
+mod route;
 
 use crate::command::SendOptions;
 use crate::entropy::KeyStream;
@@ -13,14 +14,12 @@ use crate::event::RelayReason;
 use crate::goodbye::{self, Goodbye};
 use crate::ids::SocketId;
 use crate::leg::Leg;
-use crate::leg::client::Carrier;
-use crate::leg::queue::FrameQueue;
 use crate::machine::{Ecn, Wake};
 use crate::outbox::{Outbox, Transmit};
-use crate::path::{Ask, Gate, Moved, Over, Pace, Punch, PunchEvent, Roaming, Verdict, Way};
+use crate::path::{Ask, Gate, Moved, Over, Punch, PunchEvent, Roaming, Verdict, Way};
 use crate::policy::Prefer;
 use crate::presence::Presence;
-use crate::secure::{OpenError, PATHS, Protection, RelayKey};
+use crate::secure::{OpenError, PATHS, Protection};
 use crate::time::{Duration, Instant};
 use crate::transport::{DIRECT, LinkFrame, MAIN, PathEvent, PathId, Scope, Transport, TransportSendError, Violation};
 use crate::wire::buf::Writer;
@@ -30,6 +29,8 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use preference::Preference;
+
+pub(crate) use route::{RelayLeg, Route};
 
 /// Bytes of one datagram: the least that IPv6 carries everywhere after headers, as in RFC 9000 §14.
 pub(crate) const DATAGRAM: usize = 1200;
@@ -74,63 +75,6 @@ pub(crate) const CLOSE_LOCAL: u8 = 0;
 pub(crate) const CLOSE_VIOLATION: u8 = 1;
 /// A CLOSE's reason on the wire: nothing was heard for too long.
 pub(crate) const CLOSE_TIMED_OUT: u8 = 2;
-
-/// A client's way into the relay: one for all its peers.
-pub(crate) struct RelayLeg {
-    pub(crate) session: u64,
-    pub(crate) key: RelayKey,
-    /// Of the next wrap; never reused.
-    pub(crate) number: u64,
-    pub(crate) server: SocketAddr,
-    /// Of all pairs' challenges.
-    pub(crate) pace: Pace,
-    /// By which socket everything leaves that has no other reason.
-    pub(crate) home: SocketId,
-    /// Which of UDP and TCP takes them there.
-    pub(crate) carrier: Carrier,
-}
-
-impl RelayLeg {
-    /// The way to the server.
-    pub(crate) fn way(&self) -> Way {
-        Way::new(self.home, self.server)
-    }
-}
-
-/// Where packets on the main path go.
-pub(crate) enum Route<'a> {
-    /// Straight there: a server's to a client.
-    Straight(Way),
-    /// Into a client's stream.
-    Stream(&'a mut FrameQueue),
-    /// A client that has neither a stream nor an address that is proven.
-    Nowhere,
-    /// To the server, by the leg in use.
-    Server(&'a mut RelayLeg),
-    /// Wrapped, to a destination that the server knows by this handle.
-    Relay(&'a mut RelayLeg, u32),
-}
-
-impl Route<'_> {
-    /// What takes packets in place of a socket.
-    fn queue(&mut self) -> Option<&mut FrameQueue> {
-        match self {
-            Self::Straight(_) | Self::Nowhere => None,
-            Self::Stream(queue) => Some(queue),
-            Self::Server(leg) | Self::Relay(leg, _) => leg.carrier.queue(),
-        }
-    }
-
-    /// Whether no packet is taken now.
-    fn is_blocked(&self) -> bool {
-        match self {
-            Self::Straight(_) => false,
-            Self::Nowhere => true,
-            Self::Stream(queue) => !queue.has_room(),
-            Self::Server(leg) | Self::Relay(leg, _) => leg.carrier.is_blocked(),
-        }
-    }
-}
 
 /// Why a received packet was not used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

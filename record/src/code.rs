@@ -224,18 +224,15 @@ impl Put<'_> {
                 self.bytes(bytes);
             }
             Command::Disconnect { client } => {
-                self.u8(1);
-                self.u64(client.raw());
+                self.about(1, client.raw());
             }
             Command::Accept { login, user_data, message } => {
-                self.u8(2);
-                self.u64(login.raw());
+                self.about(2, login.raw());
                 self.bytes(user_data);
                 self.bytes(message);
             }
             Command::Reject { login, message } => {
-                self.u8(3);
-                self.u64(login.raw());
+                self.about(3, login.raw());
                 self.bytes(message);
             }
             Command::CreateGroup { members, message, rules, policy } => {
@@ -249,19 +246,16 @@ impl Put<'_> {
                 self.option(*policy, Self::policy);
             }
             Command::Join { member, group, message } => {
-                self.u8(5);
-                self.u64(member.raw());
+                self.about(5, member.raw());
                 self.u64(group.raw());
                 self.bytes(message);
             }
             Command::Leave { member, group } => {
-                self.u8(6);
-                self.u64(member.raw());
+                self.about(6, member.raw());
                 self.u64(group.raw());
             }
             Command::DestroyGroup { group } => {
-                self.u8(7);
-                self.u64(group.raw());
+                self.about(7, group.raw());
             }
             Command::DestroyEmptyGroups => self.u8(9),
             Command::Drain { on } => {
@@ -269,29 +263,31 @@ impl Put<'_> {
                 self.u8((*on).into());
             }
             Command::Restrict { peer, policy } => {
-                self.u8(11);
-                self.u64(peer.raw());
+                self.about(11, peer.raw());
                 self.policy(*policy);
             }
             Command::SetGroupPolicy { group, policy } => {
-                self.u8(12);
-                self.u64(group.raw());
+                self.about(12, group.raw());
                 self.policy(*policy);
             }
             Command::SetPairPolicy { a, b, policy } => {
-                self.u8(13);
-                self.u64(a.raw());
+                self.about(13, a.raw());
                 self.u64(b.raw());
                 self.policy(*policy);
             }
             Command::SetTimeout { client, timeout } => {
-                self.u8(14);
-                self.u64(client.raw());
+                self.about(14, client.raw());
                 self.duration(*timeout);
             }
             _ => return Err(Unknown),
         }
         Ok(())
+    }
+
+    /// What begins a command about somebody or something.
+    fn about(&mut self, kind: u8, id: u64) {
+        self.u8(kind);
+        self.u64(id);
     }
 
     fn target(&mut self, target: Target) {

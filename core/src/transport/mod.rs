@@ -30,6 +30,7 @@ mod loss;
 mod mtu;
 mod pacer;
 mod path;
+mod probes;
 mod ranges;
 mod rate;
 mod redundancy;
@@ -50,7 +51,7 @@ use crate::ids::{Channel, GroupId};
 use crate::leg::Leg;
 use crate::machine::Ecn;
 use crate::time::{Duration, Instant};
-use crate::wire::buf::{Malformed, Writer};
+use crate::wire::buf::Malformed;
 use crate::wire::frames::{self, Frame, FrameError, Frames};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -71,9 +72,6 @@ pub(crate) const DIRECT: PathId = 1;
 
 /// Paths in use of the four that the wire reserves.
 const PATHS: usize = 2;
-
-/// Bytes of frames of every probe: a challenge and a response.
-const PROBE: usize = 18;
 
 /// A link on which no message went for so long gives spare memory back; a game sends many in that time, and must not pay
 /// for new memory each time.
@@ -454,60 +452,6 @@ impl Transport {
 
     pub(crate) fn largest_acked(&self, path: PathId) -> Option<u64> {
         self.path(path)?.sent.largest_acked()
-    }
-
-    /// Writes a packet that tests a path, open or not: never acknowledged on its own account, never counted in flight.
-    /// Returns its number.
-    pub(crate) fn build_probe(
-        &mut self,
-        now: Instant,
-        path: PathId,
-        w: &mut Writer<'_>,
-        challenge: Option<u64>,
-        response: Option<u64>,
-    ) -> u64 {
-        self.advance(now);
-        // Two frames of nine bytes: where they do not fit, the caller lent no packet.
-        let start = w.len();
-        let _ = challenge.map(|token| frames::write_challenge(w, token));
-        let _ = response.map(|token| frames::write_response(w, token));
-        self.pad_probe(path, w, start)
-    }
-
-    /// Writes a packet that asks the server where it comes from. Returns its number.
-    pub(crate) fn build_observe(
-        &mut self,
-        now: Instant,
-        path: PathId,
-        w: &mut Writer<'_>,
-        observe: frames::Observe,
-    ) -> u64 {
-        self.advance(now);
-        let start = w.len();
-        let _ = frames::write_observe(w, observe);
-        self.pad_probe(path, w, start)
-    }
-
-    /// Writes a packet that says from which door of the server it comes. Returns its number.
-    pub(crate) fn build_knock(&mut self, now: Instant, path: PathId, w: &mut Writer<'_>, door: u8) -> u64 {
-        self.advance(now);
-        let start = w.len();
-        let _ = frames::write_knock(w, door);
-        self.pad_probe(path, w, start)
-    }
-
-    /// All probes are of one size, so that no answer to one is larger than it.
-    fn pad_probe(&mut self, path: PathId, w: &mut Writer<'_>, start: usize) -> u64 {
-        let missing = PROBE.saturating_sub(w.len() - start);
-        let _ = w.space(missing).map(|padding| padding.fill(0));
-        self.take_number(path)
-    }
-
-    /// Writes a packet that closes the link. Returns its number.
-    pub(crate) fn build_close(&mut self, now: Instant, path: PathId, w: &mut Writer<'_>, reason: u8) -> u64 {
-        self.advance(now);
-        let _ = frames::write_close(w, reason);
-        self.take_number(path)
     }
 
     /// Takes in the frames of a packet that was opened; the caller has rejected replays. Frames that are the link's

@@ -348,20 +348,14 @@ impl<'a> ToClient<'a> {
                 write_candidates(w, candidates)
             }
             Self::Policy { peer, epoch, policy } => {
-                w.u8(POLICY)?;
-                w.u64(peer.raw())?;
-                w.varint(*epoch)?;
+                write_pair(w, POLICY, *peer, *epoch)?;
                 write_policy(w, *policy)
             }
             Self::Lifetime { lifetime } => {
                 w.u8(LIFETIME)?;
                 w.u32(u32::try_from(lifetime.as_millis()).unwrap_or(u32::MAX))
             }
-            Self::PeerDown { peer, epoch } => {
-                w.u8(PEER_DOWN)?;
-                w.u64(peer.raw())?;
-                w.varint(*epoch)
-            }
+            Self::PeerDown { peer, epoch } => write_pair(w, PEER_DOWN, *peer, *epoch),
             Self::MemberJoined { group, member, epoch, message } => {
                 w.u8(MEMBER_JOINED)?;
                 w.u64(group.raw())?;
@@ -377,9 +371,7 @@ impl<'a> ToClient<'a> {
                 w.u8(leave_reason_code(*why))
             }
             Self::Punch { peer, epoch, candidates } => {
-                w.u8(PUNCH)?;
-                w.u64(peer.raw())?;
-                w.varint(*epoch)?;
+                write_pair(w, PUNCH, *peer, *epoch)?;
                 write_candidates(w, candidates)
             }
             Self::Doors { doors } => {
@@ -393,16 +385,12 @@ impl<'a> ToClient<'a> {
                 write_candidates(w, addrs)
             }
             Self::Search { peer, epoch, number, plan } => {
-                w.u8(SEARCH)?;
-                w.u64(peer.raw())?;
-                w.varint(*epoch)?;
+                write_pair(w, SEARCH, *peer, *epoch)?;
                 w.u32(*number)?;
                 plan.write(w)
             }
             Self::PeerOffline { peer, epoch, offline } => {
-                w.u8(PEER_OFFLINE)?;
-                w.u64(peer.raw())?;
-                w.varint(*epoch)?;
+                write_pair(w, PEER_OFFLINE, *peer, *epoch)?;
                 w.u8(u8::from(*offline))
             }
         }
@@ -627,6 +615,13 @@ fn read_candidates(r: &mut Reader<'_>) -> Result<Candidates, Malformed> {
         candidates.push(read_address(r)?);
     }
     Ok(candidates)
+}
+
+/// What begins a message about one peer, as long as its link has this epoch.
+fn write_pair(w: &mut Writer<'_>, kind: u8, peer: PeerId, epoch: u64) -> Result<(), NoRoom> {
+    w.u8(kind)?;
+    w.u64(peer.raw())?;
+    w.varint(epoch)
 }
 
 /// One byte: when to punch in the lower half, which way is preferred in the upper.

@@ -44,7 +44,6 @@ fn main() {
             relayed(length, rounds);
         }
         "direct" => direct(length, rounds),
-        "ours" => drop((ours::flood(length, BULK), ours::ping(length))),
         "relay" => relayed(length, rounds),
         "idle" => idle::measure(what.get(1).and_then(|n| n.parse().ok()).unwrap_or(10_000)),
         _ => println!("{HELP}"),

@@ -139,10 +139,6 @@ pub fn flood(length: Duration, size: usize) -> (Flood, f64) {
             flood
         });
         let stats = a.client.stats();
-        if std::env::var_os("POSSE_FLOW").is_some() {
-            let path = a.client.peers().next().map(|peer| peer.direct);
-            eprintln!("{path:?}\nsender {stats:?}\nreceiver {:?}", b.client.stats());
-        }
         all_over.store(true, Ordering::Relaxed);
         (found, stats.sent_bytes as f64 / stats.sends.max(1) as f64)
     })
@@ -183,9 +179,6 @@ pub fn ping(length: Duration) -> Trips {
             }
             over.store(true, Ordering::Relaxed);
         });
-        if std::env::var_os("POSSE_FLOW").is_some() {
-            eprintln!("{} trips\none {:?}\nother {:?}", trips.len(), a.client.stats(), b.client.stats());
-        }
         all_over.store(true, Ordering::Relaxed);
         Trips::new(trips)
     })

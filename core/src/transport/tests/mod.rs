@@ -14,6 +14,7 @@ use super::*;
 use crate::entropy::Entropy;
 use crate::ids::Channel;
 use crate::machine::Wake;
+use crate::wire::buf::Writer;
 use std::collections::BTreeSet;
 use std::vec;
 
