@@ -282,8 +282,8 @@ pub struct Timers {
     /// A server ends a session from which nothing was heard for so long. A minute after it is shown as offline, in which ids,
     /// groups and reliable messages are kept.
     pub session_idle: Duration,
-    /// A client goes on with its peers for so long without a word from the server; then its session is over. Longer than
-    /// [`Self::session_idle`], so that it asks a server that is there again at least once after that one gave it up.
+    /// A client goes on with its peers for so long without a word from the server; then its session is over. At least as long as
+    /// [`Self::session_idle`], by default longer, so that it asks a server that is there again at least once after that one gave it up.
     pub lease: Duration,
     /// A join that some member has not processed by then completes as timed out.
     pub join: Duration,

@@ -623,11 +623,17 @@ impl Link {
         self.packet(now, MAIN, &mut Route::Straight(server), out, body)
     }
 
-    /// This end's part of the main path goes by another leg. `rtt`: the path's round trip, as far as is known.
-    pub(crate) fn change_leg(&mut self, now: Instant, leg: Leg, rtt: Duration) {
+    /// This end's part of the main path goes by another leg.
+    pub(crate) fn change_leg(&mut self, now: Instant, leg: Leg) {
         self.streams[0] = leg == Leg::Tcp;
-        self.transport.change_leg(now, self.streams.contains(&true), rtt);
+        self.transport.change_leg(now, self.streams.contains(&true));
         self.ask_anew();
+    }
+
+    /// The same, and the other end is told.
+    pub(crate) fn use_leg(&mut self, now: Instant, leg: Leg) {
+        self.change_leg(now, leg);
+        self.transport.tell_leg(leg);
     }
 
     /// The peer's part of the main path goes by this leg. What it lost when it changed shows as soon as something later arrives.

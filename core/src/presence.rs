@@ -105,9 +105,9 @@ impl Presence {
         (self.heard + limit).max(self.grace)
     }
 
-    /// When [`Self::check`] or a question is due.
-    pub(crate) fn wake(&self, timers: &Timers) -> Option<Instant> {
-        self.offline_at(timers).filter(|_| !self.offline).or_else(|| self.ask_at(timers))
+    /// When [`Self::check`] or a question is due. `blocked`: nothing can be sent for now, so nothing can be asked.
+    pub(crate) fn wake(&self, timers: &Timers, blocked: bool) -> Option<Instant> {
+        self.offline_at(timers).filter(|_| !self.offline).or_else(|| self.ask_at(timers).filter(|_| !blocked))
     }
 
     fn offline_at(&self, timers: &Timers) -> Option<Instant> {
@@ -126,11 +126,16 @@ impl Sleep {
         Self { last: now }
     }
 
-    /// A call at `now`; `due` is when the machine had asked for one. True if it stood still in between.
-    pub(crate) fn on_call(&mut self, now: Instant, due: Option<Instant>) -> bool {
-        let late = due.map_or(Duration::ZERO, |due| now.since(due.max(self.last)));
-        self.last = now;
-        late >= STOOD_STILL
+    /// A call at `now`. The call before, if that was so long ago that the machine may have stood still: then
+    /// [`Self::was_late`] tells, for which it has to be asked when it wanted to be called.
+    pub(crate) fn on_call(&mut self, now: Instant) -> Option<Instant> {
+        let last = core::mem::replace(&mut self.last, now);
+        (now.since(last) >= STOOD_STILL).then_some(last)
+    }
+
+    /// Whether a machine that was called at `last` and at `now`, and had asked for a call when it was `due`, stood still.
+    pub(crate) fn was_late(last: Instant, now: Instant, due: Option<Instant>) -> bool {
+        due.is_some_and(|due| now.since(due.max(last)) >= STOOD_STILL)
     }
 }
 
@@ -151,7 +156,7 @@ mod tests {
     fn an_idle_link_is_never_offline_and_is_asked_about_when_a_keepalive_is_late() {
         let mut presence = Presence::new(at(0));
         assert!(!presence.check(at(1_000_000), &timers()));
-        assert_eq!(presence.wake(&timers()), Some(at(12_000)));
+        assert_eq!(presence.wake(&timers(), false), Some(at(12_000)));
         presence.on_asked(at(12_000));
         assert!(!presence.check(at(14_999), &timers()));
         assert!(presence.check(at(15_000), &timers()));
@@ -166,7 +171,7 @@ mod tests {
             presence.on_answered(at(ms + 40));
         }
         presence.on_asked(at(9_000));
-        assert_eq!(presence.wake(&timers()), Some(at(18_990)));
+        assert_eq!(presence.wake(&timers(), false), Some(at(18_990)));
         assert!(presence.check(at(18_990), &timers()));
         assert!(!presence.take_revived());
         presence.on_answered(at(60_000));
@@ -198,11 +203,12 @@ mod tests {
     #[test]
     fn a_machine_stood_still_if_it_was_called_late_and_not_if_it_slept_as_asked() {
         let mut sleep = Sleep::new(at(0));
-        assert!(!sleep.on_call(at(10_000), Some(at(10_000))), "it slept");
-        assert!(!sleep.on_call(at(10_016), Some(Instant::ZERO)), "a call was due and came in the next frame");
-        assert!(sleep.on_call(at(60_000), Some(at(10_500))));
-        assert!(!sleep.on_call(at(0), Some(at(60_500))), "a clock that jumps back");
-        assert!(!sleep.on_call(at(900_000), None), "nothing was to be done");
+        let mut late = |now, due| sleep.on_call(now).is_some_and(|last| Sleep::was_late(last, now, due));
+        assert!(!late(at(10_000), Some(at(10_000))), "it slept");
+        assert!(!late(at(10_016), Some(Instant::ZERO)), "a call was due and came in the next frame");
+        assert!(late(at(60_000), Some(at(10_500))));
+        assert!(!late(at(0), Some(at(60_500))), "a clock that jumps back");
+        assert!(!late(at(900_000), None), "nothing was to be done");
     }
 
     proptest! {

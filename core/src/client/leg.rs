@@ -17,7 +17,7 @@ impl Session {
         let carrier = &mut self.leg.carrier;
         match what {
             StreamInput::Connected => _ = carrier.on_connected(now, id),
-            StreamInput::Closed(end) => carrier.on_closed(now, id, *end),
+            StreamInput::Closed(_) => carrier.on_closed(now, id),
             StreamInput::Writable => carrier.on_writable(id),
             // Nobody connects to a client, and bytes are another's business.
             StreamInput::Accepted { .. } | StreamInput::Bytes(_) => {}
@@ -27,6 +27,7 @@ impl Session {
 
     /// An authentic packet of the server link came this way.
     pub(super) fn on_server_heard(&mut self, from: Way, around: &mut Around<'_>) {
+        let answered = self.server.take_answered();
         if from.socket == crate::ids::SocketId::STREAM {
             return;
         }
@@ -34,7 +35,7 @@ impl Session {
         if self.server.transport_ref().timeouts() == 0 {
             self.leg.carrier.on_udp_heard(around.now);
         }
-        if let Some(token) = self.server.take_answered() {
+        if let Some(token) = answered {
             self.leg.carrier.on_answer(around.now, token);
             self.follow_leg(around.now, around.queue);
         }
@@ -77,14 +78,8 @@ impl Session {
             return;
         }
         let (leg, _) = self.leg.carrier.leg();
-        let rtt = self.server.transport_ref().path_stats(MAIN).rtt;
-        self.server.change_leg(now, leg, rtt);
-        self.server.transport().tell_leg(leg);
-        for peer in self.peers.iter_mut().flatten() {
-            let rtt = peer.link.transport_ref().path_stats(MAIN).rtt;
-            peer.link.change_leg(now, leg, rtt);
-            peer.link.transport().tell_leg(leg);
-        }
+        self.server.use_leg(now, leg);
+        self.peers.iter_mut().flatten().for_each(|peer| peer.link.use_leg(now, leg));
         self.held_up.clear();
         (0..=self.peers.len() as u32).for_each(|slot| self.refresh(slot));
         queue.mark_leg();
@@ -103,8 +98,7 @@ impl Session {
 
     /// When to be called again while a last word waits to be written.
     pub(super) fn drain_wake(&self, until: Instant) -> (Instant, Wake) {
-        let at = self.leg.carrier.wake(until).map_or(until, |at| at.min(until));
-        (at, Wake::Idle)
+        (if self.leg.carrier.is_due() { Instant::ZERO } else { until }, Wake::Idle)
     }
 
     /// Serves the links that the stream held up, in turn, as far as it takes packets again.

@@ -125,7 +125,7 @@ impl Login {
             StreamInput::Connected if self.carrier.on_connected(now, id) => {
                 self.carrier.push_login(self.exchange.request());
             }
-            StreamInput::Closed(end) => self.carrier.on_closed(now, id, *end),
+            StreamInput::Closed(_) => self.carrier.on_closed(now, id),
             StreamInput::Writable => self.carrier.on_writable(id),
             StreamInput::Connected | StreamInput::Accepted { .. } | StreamInput::Bytes(_) => {}
         }

@@ -655,8 +655,8 @@ impl Machine for Client {
 impl Client {
     /// If this machine was not called when it had asked for it: see [`Sleep`].
     fn notice_sleep(&mut self, now: Instant) {
-        let due = self.wake().map(|(at, _)| at);
-        if self.sleep.on_call(now, due)
+        if let Some(last) = self.sleep.on_call(now)
+            && Sleep::was_late(last, now, self.wake().map(|(at, _)| at))
             && let Phase::Online(session) = &mut self.phase
         {
             session.on_resume(now);
@@ -667,10 +667,7 @@ impl Client {
     fn on_bytes(&mut self, now: Instant, id: StreamId, bytes: &mut [u8]) {
         let Some(mut reader) = self.carrier().and_then(|carrier| carrier.take_reader(id)) else { return };
         let from = Way::new(SocketId::STREAM, self.config.server);
-        let read = reader.read(bytes, |frame| {
-            self.datagram(now, from, Ecn::NotCapable, frame);
-            true
-        });
+        let read = reader.read(bytes, |frame| self.datagram(now, from, Ecn::NotCapable, frame));
         if let Some(carrier) = self.carrier() {
             carrier.put_reader(now, id, reader, read);
         }

@@ -456,7 +456,8 @@ impl Session {
     }
 
     pub(super) fn refresh(&mut self, slot: u32) {
-        let presence = self.server.presence_ref().wake(&self.timers).filter(|_| slot == SERVER_SLOT);
+        let blocked = self.server.transport_ref().is_held_up();
+        let presence = self.server.presence_ref().wake(&self.timers, blocked).filter(|_| slot == SERVER_SLOT);
         let due = link_mut(&mut self.server, &mut self.peers, slot).and_then(|link| link.wake());
         self.schedule.set(slot, due.into_iter().chain(presence.map(|at| (at, Wake::Idle))).min());
     }
@@ -657,7 +658,7 @@ impl Session {
         let search = self.search_wake().map(|at| (at, Wake::Probe));
         let leg = self.leg.carrier.wake(self.server.presence_ref().heard());
         let due = !self.held_up.is_empty() && !self.leg.carrier.is_blocked();
-        let leg = leg.filter(|_| !due).or(due.then_some(Instant::ZERO)).map(|at| (at, Wake::Probe));
+        let leg = due.then_some(Instant::ZERO).or(leg).map(|at| (at, Wake::Probe));
         let holding = self.holding.wake().map(|at| (at, Wake::Probe));
         let unsure = self.unsure.map(|at| (at, Wake::Idle));
         [Some(idle), self.schedule.next(), search, leg, holding, unsure].into_iter().flatten().min()

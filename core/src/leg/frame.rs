@@ -30,12 +30,8 @@ pub(crate) struct FrameReader {
 }
 
 impl FrameReader {
-    /// Hands each frame that is whole to `take`, which says whether to go on.
-    pub(crate) fn read(
-        &mut self,
-        mut bytes: &mut [u8],
-        mut take: impl FnMut(&mut [u8]) -> bool,
-    ) -> Result<(), BadFrame> {
+    /// Hands each frame that is whole to `take`.
+    pub(crate) fn read(&mut self, mut bytes: &mut [u8], mut take: impl FnMut(&mut [u8])) -> Result<(), BadFrame> {
         while !bytes.is_empty() {
             if self.partial.is_empty()
                 && let Some(len) = length(bytes)?
@@ -44,9 +40,7 @@ impl FrameReader {
                 if bytes.len() >= whole {
                     let (frame, rest) = bytes.split_at_mut(whole);
                     bytes = rest;
-                    if !frame.get_mut(PREFIX..).is_none_or(&mut take) {
-                        return Ok(());
-                    }
+                    frame.get_mut(PREFIX..).map(&mut take);
                     continue;
                 }
             }
@@ -58,11 +52,8 @@ impl FrameReader {
             if let Some(len) = length(&self.partial)?
                 && self.partial.len() == PREFIX.saturating_add(len)
             {
-                let go_on = self.partial.get_mut(PREFIX..).is_none_or(&mut take);
+                self.partial.get_mut(PREFIX..).map(&mut take);
                 self.partial.clear();
-                if !go_on {
-                    return Ok(());
-                }
             }
         }
         Ok(())
@@ -100,12 +91,12 @@ mod tests {
     fn a_length_of_nothing_or_of_too_much_ends_the_stream() {
         for bad in [0u16, MAX_FRAME as u16 + 1, u16::MAX] {
             let mut bytes = bad.to_be_bytes();
-            assert_eq!(FrameReader::default().read(&mut bytes, |_| true), Err(BadFrame(bad.into())));
+            assert_eq!(FrameReader::default().read(&mut bytes, |_| ()), Err(BadFrame(bad.into())));
             // Also when its two bytes come apart.
             let mut reader = FrameReader::default();
             let [mut first, mut second] = bad.to_be_bytes().map(|byte| [byte]);
-            assert_eq!(reader.read(&mut first, |_| true), Ok(()));
-            assert_eq!(reader.read(&mut second, |_| true), Err(BadFrame(bad.into())));
+            assert_eq!(reader.read(&mut first, |_| ()), Ok(()));
+            assert_eq!(reader.read(&mut second, |_| ()), Err(BadFrame(bad.into())));
         }
         assert_eq!((prefix(0), prefix(MAX_FRAME + 1)), (None, None));
     }
@@ -113,7 +104,7 @@ mod tests {
     #[test]
     fn a_frame_that_is_announced_takes_no_more_memory_than_what_came_of_it() {
         let mut reader = FrameReader::default();
-        reader.read(&mut [4, 176, 1], |_| true).unwrap();
+        reader.read(&mut [4, 176, 1], |_| ()).unwrap();
         assert!(reader.partial.capacity() < 64);
     }
 
@@ -128,7 +119,7 @@ mod tests {
             for cut in cuts.iter().cycle() {
                 if rest.is_empty() { break; }
                 let (part, after) = rest.split_at_mut((*cut).min(rest.len()));
-                reader.read(part, |frame| { found.push(frame.to_vec()); true }).unwrap();
+                reader.read(part, |frame| found.push(frame.to_vec())).unwrap();
                 rest = after;
             }
             prop_assert_eq!(found, frames);
@@ -139,7 +130,7 @@ mod tests {
         fn any_bytes_are_frames_within_bounds_or_an_error(mut bytes in proptest::collection::vec(any::<u8>(), 0..4000), cut in 1usize..500) {
             let mut reader = FrameReader::default();
             for part in bytes.chunks_mut(cut) {
-                let read = reader.read(part, |frame| { assert!((1..=MAX_FRAME).contains(&frame.len())); true });
+                let read = reader.read(part, |frame| assert!((1..=MAX_FRAME).contains(&frame.len())));
                 if read.is_err() { break; }
                 prop_assert!(reader.partial.len() < PREFIX + MAX_FRAME);
             }

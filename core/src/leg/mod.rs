@@ -17,10 +17,10 @@
 //! | What | Time | Why |
 //! |---|---|---|
 //! | TCP joins the race for the login | [`RACE_AFTER`] | RFC 8305 §8 recommends 250 ms between attempts; most answers come sooner |
-//! | a connection that does not open is given up | [`CONNECT_PATIENCE`] | two repeated SYNs |
+//! | a connection that does not open is given up | [`CONNECT_PATIENCE`] | a SYN repeated after 1, 3 and 7 s (RFC 6298) has had a second to be answered |
 //! | wait before another connection | [`RETRY_FIRST`], doubling to [`RETRY_LONGEST`] | a server without TCP is not pestered |
 //! | UDP is in doubt | [`DOUBT_TIMEOUTS`] probe timeouts in a row | one is often a single loss |
-//! | UDP is tried again from the TCP leg | [`RETURN_FIRST`], doubling to [`RETURN_LONGEST`] | |
+//! | UDP is tried again from the TCP leg | [`RETURN_FIRST`], doubling to [`RETURN_LONGEST`] | most outages are short; one that is not costs a small packet now and then |
 //! | answers in a row that bring UDP back | [`RETURN_ANSWERS`], [`RETURN_SPACING`] apart | 5 % loss passes, a flicker does not |
 //! | a stream without a session is closed | the login's own time | |
 //! | a stream that is not needed any more is closed | [`LINGER`] | UDP may fail again at once |
@@ -58,14 +58,20 @@ pub enum LegReason {
 
 /// TCP joins the race for the login after so long without an answer over UDP.
 pub(crate) const RACE_AFTER: Duration = Duration::from_millis(300);
-/// See the module's table.
+/// A connection that does not open is given up after so long.
 pub(crate) const CONNECT_PATIENCE: Duration = Duration::from_secs(8);
+/// The first wait before another connection, and the longest.
 pub(crate) const RETRY_FIRST: Duration = Duration::from_secs(1);
 pub(crate) const RETRY_LONGEST: Duration = Duration::from_secs(16);
+/// Probe timeouts in a row that cast doubt on UDP.
 pub(crate) const DOUBT_TIMEOUTS: u32 = 2;
+/// The first wait before UDP is tried again, and the longest.
 pub(crate) const RETURN_FIRST: Duration = Duration::from_secs(2);
 pub(crate) const RETURN_LONGEST: Duration = Duration::from_secs(32);
+/// Answers in a row over UDP that bring it back, and the time between two questions.
 pub(crate) const RETURN_ANSWERS: u32 = 3;
 pub(crate) const RETURN_SPACING: Duration = Duration::from_millis(200);
+/// A stream that is not needed is kept open for so long.
 pub(crate) const LINGER: Duration = Duration::from_secs(5);
+/// The server's silence that ends a stream while something waits for it.
 pub(crate) const SILENCE: Duration = Duration::from_secs(10);

@@ -193,6 +193,13 @@ impl Streams {
             self.close(id);
         } else {
             // Somebody who does not read does not keep it open.
+            self.release(now, id);
+        }
+    }
+
+    /// It is nobody's any more: closed in the time of a login, unless it is owned again.
+    pub(crate) fn release(&mut self, now: Instant, id: StreamId) {
+        if let Some(stream) = self.all.get_mut(&id) {
             (stream.owner, stream.opened) = (None, now);
             self.watch(now, id);
         }
@@ -309,6 +316,18 @@ mod tests {
             s.closed(StreamId(n));
         }
         assert!(s.strangers.len() < 200 && s.neighbours.is_empty());
+    }
+
+    #[test]
+    fn a_stream_that_its_client_left_is_closed_unless_it_comes_back_to_it() {
+        let mut s = streams(2);
+        (0..2).for_each(|n| s.accept(ms(0), StreamId(n), from(1)));
+        assert!(s.own(StreamId(0), 4) && s.own(StreamId(1), 5));
+        (0..2).for_each(|n| s.release(ms(10_000), StreamId(n)));
+        s.on_time(ms(14_999));
+        assert!(s.own(StreamId(1), 5) && s.len() == 2);
+        s.on_time(ms(15_000));
+        assert_eq!((requests(&mut s), s.len(), s.wake()), ([Request::Close(StreamId(0))].into(), 1, None));
     }
 
     #[test]

@@ -41,10 +41,8 @@ impl Server {
             StreamInput::Accepted { from } => self.streams.accept(now, id, from),
             StreamInput::Bytes(bytes) => {
                 let Some((from, mut reader)) = self.streams.take_reader(id) else { return };
-                let read = reader.read(bytes, |frame| {
-                    self.datagram(now, Reach::Stream(id, from), Ecn::NotCapable, frame, out);
-                    true
-                });
+                let read = reader
+                    .read(bytes, |frame| self.datagram(now, Reach::Stream(id, from), Ecn::NotCapable, frame, out));
                 if let Some(slot) = self.streams.put_reader(id, reader, read) {
                     self.leave_stream(now, slot, id);
                 }
@@ -98,8 +96,9 @@ impl Server {
         (session.udp_known, session.wants_udp) = (true, false);
         session.link.transport().set_blocked(false);
         if let Some(id) = session.stream {
-            // The client closes the stream when it is sure; what is in there arrives.
+            // The client closes the stream when it is sure; what is in there arrives. One that vanishes does not keep it.
             self.leave_stream(now, slot, id);
+            self.streams.release(now, id);
         }
         self.look_again(now, slot);
         true
@@ -127,9 +126,9 @@ impl Server {
     fn enter_stream(&mut self, now: Instant, slot: u32, id: StreamId) {
         let Some(session) = self.session_mut(slot) else { return };
         let before = session.stream.replace(id);
-        (session.wants_udp, session.reply) = (false, Default::default());
-        let (session_id, rtt) = (session.id, session.rtt());
-        session.link.change_leg(now, Leg::Tcp, rtt);
+        session.wants_udp = false;
+        let session_id = session.id;
+        session.link.change_leg(now, Leg::Tcp);
         if let Some(before) = before {
             self.streams.close(before);
         }
@@ -142,9 +141,8 @@ impl Server {
     fn leave_stream(&mut self, now: Instant, slot: u32, id: StreamId) {
         let Some(session) = self.session_mut(slot).filter(|s| s.stream == Some(id)) else { return };
         (session.stream, session.wants_udp) = (None, false);
-        let (session_id, addr, rtt) = (session.id, session.addr, session.rtt());
-        let known = session.udp_known;
-        session.link.change_leg(now, Leg::Udp, rtt);
+        let (session_id, addr, known) = (session.id, session.addr, session.udp_known);
+        session.link.change_leg(now, Leg::Udp);
         if known {
             self.relay.set_reach(session_id, addr.into());
         }

@@ -7,6 +7,8 @@ use super::session::Phase;
 use super::{Queued, Server};
 use crate::event::ServerEvent;
 use crate::ids::PeerId;
+use crate::machine::Machine;
+use crate::presence::Sleep;
 use crate::time::Instant;
 use crate::transport::MAIN;
 use crate::wire::control::ToClient;
@@ -32,7 +34,6 @@ impl Server {
         }
         let presence = session.link.presence();
         let offline = presence.check(now, timers);
-        presence.take_revived();
         if presence.ask_at(timers).is_some_and(|at| at <= now) {
             session.link.transport().probe(MAIN);
         }
@@ -85,8 +86,8 @@ impl Server {
 
     /// This server stood still until now: nobody's silence in that time counts.
     pub(super) fn notice_sleep(&mut self, now: Instant) {
-        let due = crate::machine::Machine::wake(self).map(|(at, _)| at);
-        if !self.sleep.on_call(now, due) {
+        let Some(last) = self.sleep.on_call(now) else { return };
+        if !Sleep::was_late(last, now, Machine::wake(self).map(|(at, _)| at)) {
             return;
         }
         for slot in 0..self.sessions.len() as u32 {

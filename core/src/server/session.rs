@@ -248,7 +248,8 @@ impl Session {
     pub(super) fn wake(&self, timers: &Timers) -> (Instant, Wake) {
         let end = (self.ends_at(timers), Wake::Idle);
         let online = self.phase == Phase::Online;
-        let presence = self.link.presence_ref().wake(timers).filter(|_| online).map(|at| (at, Wake::Idle));
+        let blocked = self.link.transport_ref().is_held_up();
+        let presence = self.link.presence_ref().wake(timers, blocked).filter(|_| online).map(|at| (at, Wake::Idle));
         let knock = self.discovery.wake().map(|at| (at, Wake::Probe));
         let wishes = self.wishes.due.map(|at| (at, Wake::Idle));
         [self.link.wake(), knock, wishes, presence].into_iter().flatten().fold(end, Ord::min)

@@ -35,16 +35,15 @@ impl LegNews {
 }
 
 impl Transport {
-    /// The main path goes by another leg from now on, a byte stream or not, with this round trip until there is a sample. What
-    /// was not acknowledged goes again, by the new one.
-    pub(crate) fn change_leg(&mut self, now: Instant, stream: bool, initial_rtt: Duration) {
-        let payload = self.path(MAIN).map_or(0, |path| path.payload);
-        if let Some(path) = self.paths.get_mut(usize::from(MAIN)) {
-            path.set_stream(stream);
-            // Whatever had no room was another leg.
-            path.blocked = false;
-        }
-        self.open_path(now, MAIN, initial_rtt, payload);
+    /// The main path goes by another leg from now on, a byte stream or not; until there is a sample its round trip counts as
+    /// the one before. What was not acknowledged goes again, by the new one.
+    pub(crate) fn change_leg(&mut self, now: Instant, stream: bool) {
+        let Some(path) = self.paths.get_mut(usize::from(MAIN)) else { return };
+        path.set_stream(stream);
+        // Whatever had no room was another leg.
+        path.blocked = false;
+        let (rtt, payload) = (path.rtt.smoothed(), path.payload);
+        self.open_path(now, MAIN, rtt, payload);
     }
 
     /// Tells the other end of the leg, again in each packet until one is acknowledged; the first at once.

@@ -351,7 +351,9 @@ impl Transport {
 
     /// Drops what may only go directly while it cannot.
     fn drop_unrelayed(&mut self) -> u64 {
-        if self.direct_only && self.data_path() == MAIN { self.out.drop_unreliable() } else { 0 }
+        let dropped = if self.direct_only && self.data_path() == MAIN { self.out.drop_unreliable() } else { 0 };
+        self.out.dropped.unrelayed += dropped;
+        dropped
     }
 
     /// Queues the next message of a scope in the ordinary way.
@@ -573,7 +575,7 @@ impl Transport {
 
     /// Drops the unreliable messages that are queued: nobody is there to get them in time.
     pub(crate) fn drop_unreliable(&mut self) {
-        self.out.drop_unreliable();
+        self.out.dropped.expired += self.out.drop_unreliable();
     }
 
     /// Lets timers that have gone off do their work.

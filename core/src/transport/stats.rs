@@ -75,7 +75,7 @@ pub struct Overflow {
     pub sending: u64,
     /// Unreliable ones, for want of room before the application took them.
     pub receiving: u64,
-    /// Not sent within their deadline.
+    /// Not sent within their deadline, or waiting when the other end went offline.
     pub expired: u64,
     /// Not sent, since a newer one of the same key took their place.
     pub superseded: u64,

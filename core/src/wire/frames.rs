@@ -654,6 +654,8 @@ mod tests {
         put(&|w| write_knock(w, 3));
         put(&|w| write_ask_time(w, 9));
         put(&|w| write_time(w, 9, u64::MAX));
+        put(&|w| write_leg(w, Leg::Udp));
+        put(&|w| write_leg(w, Leg::Tcp));
         all
     }
 

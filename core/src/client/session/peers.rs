@@ -37,8 +37,7 @@ impl Session {
         let mut link = Link::with_peer(now, protection, transport, punch, entropy.keys());
         link.set_home(self.leg.home);
         if let (Leg::Tcp, _) = self.leg.carrier.leg() {
-            link.change_leg(now, Leg::Tcp, up.rtt);
-            link.transport().tell_leg(Leg::Tcp);
+            link.use_leg(now, Leg::Tcp);
         }
         let slot = self.free_slot();
         let ids = [MAIN, DIRECT].map(|path| link.protection().cid_in(path));

@@ -55,7 +55,7 @@ impl Session {
     /// nothing to keep, and a server that says nothing has most likely forgotten a login that was not completed in time.
     pub(super) fn lease_ends(&self) -> Instant {
         let Timers { lease, handshake, decision, .. } = self.timers;
-        let limit = if self.me.is_some() { lease } else { lease.min(handshake + decision) };
+        let limit = if self.me.is_some() { lease } else { lease.min(handshake.saturating_add(decision)) };
         self.server.presence_ref().ends_at(limit)
     }
 

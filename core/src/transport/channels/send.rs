@@ -122,7 +122,7 @@ pub(in crate::transport) struct Packet<'a, 'b> {
 pub(in crate::transport) struct Dropped {
     /// For want of room.
     pub(in crate::transport) overflowed: u64,
-    /// Their deadline was over.
+    /// Their deadline was over, or nobody was there to get them in time.
     pub(in crate::transport) expired: u64,
     /// They may only go directly, and there was no direct path.
     pub(in crate::transport) unrelayed: u64,
@@ -354,17 +354,17 @@ impl Outgoing {
 
     /// Drops every unreliable message; says how many.
     pub(in crate::transport) fn drop_unreliable(&mut self) -> u64 {
-        let before = self.dropped.unrelayed;
+        let mut dropped = 0;
         if self.loose == 0 {
             return 0;
         }
         for at in 0..self.scopes.len() {
             while self.scopes.get(at).is_some_and(|out| !out.loose.is_empty()) {
                 self.drop_loose(at, 0);
-                self.dropped.unrelayed += 1;
+                dropped += 1;
             }
         }
-        self.dropped.unrelayed - before
+        dropped
     }
 
     /// An unreliable message has been sent completely, or must not be.

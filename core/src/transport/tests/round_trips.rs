@@ -114,3 +114,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_first_word_of_a_packet_that_asked_is_a_sample_and_the_second_is_none() {
+    let mut it = End::new();
+    it.end.send_next(it.now, PEER, &[7; 700]).unwrap();
+    it.flush();
+    it.now = it.now + ms(15);
+    for _ in 0..2 {
+        let range = it.range(DIRECT, 0, 0).unwrap();
+        it.feed(|w| frames::write_ack(w, DIRECT, 0, [range].into_iter(), 32, None).unwrap());
+        assert_eq!(it.end.paths[usize::from(DIRECT)].rtt.samples(), (1, ms(15)));
+    }
+}
