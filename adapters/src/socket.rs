@@ -35,7 +35,7 @@ pub enum BindError {
     #[error("TCP port {} on {} is taken (UDP of that number is free): end the program that uses it, or choose another port", .0.port(), .0.ip())]
     TcpPortTaken(SocketAddr),
     /// The system does not allow it.
-    #[error("not allowed to bind UDP {0}: choose a port above 1023, or grant this program the right to low ports")]
+    #[error("not allowed to bind {0}: choose a port above 1023, or grant this program the right to low ports")]
     Denied(SocketAddr),
     /// No interface has the address.
     #[error("this host has no address {}: choose one of its own, or 0.0.0.0 or [::] for all of them", .0.ip())]
@@ -44,7 +44,7 @@ pub enum BindError {
     #[error("this system has no {}: choose an address of the other family", if .0.is_ipv6() { "IPv6" } else { "IPv4" })]
     NoSuchFamily(SocketAddr),
     /// Anything else.
-    #[error("cannot bind UDP {addr}: {source}")]
+    #[error("cannot bind {addr}: {source}")]
     Other {
         /// What was asked for.
         addr: SocketAddr,

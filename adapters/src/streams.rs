@@ -16,14 +16,14 @@ use std::time::{Duration, Instant};
 /// Connections that wait to be accepted: as many as a burst of players after a restart.
 const BACKLOG: i32 = 1_024;
 /// Connections accepted in one update.
-const MAX_ACCEPTS: usize = 64;
+pub(crate) const MAX_ACCEPTS: usize = 64;
 /// Reads of one connection in one update.
 const MAX_READS: usize = 4;
 /// How long a connection that was closed here may take to be closed there: what came meanwhile has to be read, or the
 /// system would take the last word back.
 const CLOSING: Duration = Duration::from_secs(2);
 /// Who waits is left alone for so long when one could not be accepted, which is mostly for want of file descriptors.
-const DEAF: Duration = Duration::from_millis(100);
+pub(crate) const DEAF: Duration = Duration::from_millis(100);
 /// Bytes that a connection takes beyond what it has sent, where the system lets one say so: two frames and what TCP needs to fill
 /// a segment.
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -251,6 +251,9 @@ fn a_port_that_cannot_be_mapped_and_a_connection_that_nobody_takes_are_answered(
     a.machine_mut().requests.extend([Request::Connect { id: StreamId(3), to }, Request::MapPort(SocketId::MAIN)]);
     // Nobody listens there.
     run(&mut a, |m| !m.refused.is_empty());
+    // Closing what is over, or never was, is answered by nothing.
+    a.machine_mut().requests.extend([Request::Close(StreamId(3)), Request::Close(StreamId(4))]);
+    a.update().unwrap();
     assert_eq!((&a.machine().refused[..], &a.machine().unmapped[..]), (&[StreamId(3)][..], &[SocketId::MAIN][..]));
 }
 

@@ -314,7 +314,8 @@ fn what_was_recorded_replays_to_the_same_digest() {
         let replayed = posse_record::Replayed::of(file(name).as_ref()).unwrap();
         assert!(replayed.is_same() && !replayed.cut_short, "{replayed:?}");
         assert_eq!(replayed.role, role);
-        assert!(replayed.datagrams > if role == "server" { 20 } else { 200 }, "{replayed:?}");
+        // A server that relays nothing soon says little: two logins, two joins, two goodbyes, and their answers.
+        assert!(replayed.datagrams >= if role == "server" { 10 } else { 200 }, "{replayed:?}");
     }
     std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -267,7 +267,8 @@ impl Default for Limits {
 /// Times. One table for both ends.
 #[derive(Clone, Debug)]
 pub struct Timers {
-    /// A login that is not answered for so long has failed; a server forgets one that is not completed in it.
+    /// A login that is not answered for so long has failed, counted anew when TCP is open in place of UDP; a server forgets one
+    /// that is not completed in it.
     pub handshake: Duration,
     /// How long a server's application may take to accept or reject.
     pub decision: Duration,

@@ -1,7 +1,7 @@
 //! What clients and servers share: a task that drives a machine, and the lock around the two.
 
 use crate::driver::{Driver, UpdateError};
-use crate::streams::{Stream, Streams};
+use crate::streams::{DEAF, MAX_ACCEPTS, Stream, Streams};
 use posse_core::client::SendError;
 use posse_core::{Instant, Machine, SocketId, StreamId};
 use std::collections::BTreeMap;
@@ -18,8 +18,6 @@ use tokio::time::sleep_until;
 
 /// How long a goodbye may take: what the last word needs when it is lost more than once.
 const GOODBYE: Duration = Duration::from_secs(2);
-/// Connections that are accepted in one go.
-const MAX_ACCEPTED: usize = 64;
 /// Nothing is due for so long that it does not matter how long.
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -250,7 +248,7 @@ async fn drive<M: Role>(engine: Arc<Engine<M>>, mut sockets: Sockets) {
     let mut running = Running(engine, None);
     loop {
         let at = match running.0.turn(&mut sockets) {
-            Ok(Some(at)) => at,
+            Ok(Some(at)) => sockets.hear_again(at),
             Ok(None) => return,
             Err(error) => {
                 running.1 = Some(error);
@@ -275,6 +273,8 @@ struct Sockets {
     listener: Option<TcpListener>,
     /// Accepted, and not yet the driver's.
     accepted: Vec<(std::net::TcpStream, std::net::SocketAddr)>,
+    /// One could not be accepted: who waits is left alone until then.
+    deaf_until: Option<tokio::time::Instant>,
     changes: Option<u64>,
 }
 
@@ -365,18 +365,28 @@ impl Sockets {
         broken.map_or(Ok(more), Err)
     }
 
+    /// Listens again once it was deaf for long enough; else comes back for that by then.
+    fn hear_again(&mut self, at: tokio::time::Instant) -> tokio::time::Instant {
+        self.deaf_until = self.deaf_until.filter(|until| tokio::time::Instant::now() < *until);
+        self.deaf_until.map_or(at, |until| at.min(until))
+    }
+
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> bool {
         let mut readable = false;
         for (stream, writes) in self.streams.values() {
             readable |= stream.poll_read_ready(cx).is_ready();
             readable |= *writes && stream.poll_write_ready(cx).is_ready();
         }
-        while let Some(listener) = &self.listener
-            && let Poll::Ready(Ok((socket, from))) = listener.poll_accept(cx)
+        while let (Some(listener), None) = (&self.listener, self.deaf_until)
+            && let Poll::Ready(accepted) = listener.poll_accept(cx)
         {
             readable = true;
-            self.accepted.extend(socket.into_std().ok().map(|socket| (socket, from)));
-            if self.accepted.len() >= MAX_ACCEPTED {
+            match accepted {
+                Ok((socket, from)) => self.accepted.extend(socket.into_std().ok().map(|socket| (socket, from))),
+                Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
+                Err(_) => self.deaf_until = Some(tokio::time::Instant::now() + DEAF),
+            }
+            if self.accepted.len() >= MAX_ACCEPTS {
                 break;
             }
         }

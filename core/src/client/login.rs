@@ -40,6 +40,8 @@ pub(super) struct Login {
     next: Instant,
     repeat: Duration,
     deadline: Instant,
+    /// How much time it has anew, once, from when a stream is open.
+    by_stream: Option<Duration>,
     sent: u32,
     last_sent: Instant,
     /// Retries that may still be followed at once.
@@ -81,6 +83,7 @@ impl Login {
             next: now,
             repeat: FIRST_REPEAT,
             deadline: now + config.timers.handshake,
+            by_stream: Some(config.timers.handshake),
             sent: 0,
             last_sent: now,
             retries: PROMPT_RETRIES,
@@ -119,11 +122,14 @@ impl Login {
         taken
     }
 
-    /// Something happened to a stream. One that has just opened carries the same request once: TCP repeats it itself.
+    /// Something happened to a stream. One that has just opened carries the same request once: TCP repeats it itself, after a
+    /// second and then two, so a login that goes by it has its time from there on. A second stream adds nothing: a server that
+    /// only accepts is given up.
     pub(super) fn on_stream(&mut self, now: Instant, id: StreamId, what: &StreamInput<'_>) {
         match what {
             StreamInput::Connected if self.carrier.on_connected(now, id) => {
                 self.carrier.push_login(self.exchange.request());
+                self.deadline = self.by_stream.take().map_or(self.deadline, |time| self.deadline.max(now + time));
             }
             StreamInput::Closed(_) => self.carrier.on_closed(now, id),
             StreamInput::Writable => self.carrier.on_writable(id),

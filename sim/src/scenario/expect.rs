@@ -286,9 +286,18 @@ impl Story {
         if of_a == of_b && of_a != Network::Internet {
             return false;
         }
+        // Without any UDP to the server nobody has an address that it has seen.
+        if self.blocked.contains(&LinkOf::Host(Host::Server)) {
+            return false;
+        }
         let passes = |client: ClientIndex, on: Network| {
-            let nat = |link: &LinkOf| matches!((link, on), (LinkOf::Nat(a), Network::Behind(b)) if *a == b);
-            !self.blocked.iter().any(|link| *link == LinkOf::Host(Host::Client(client)) || nat(link))
+            let outer = |on: &Network| match on {
+                Network::Behind(nat) => scenario.nats.get(nat.0).map(|spec| spec.behind),
+                Network::Internet => None,
+            };
+            let mut way = std::iter::successors(Some(on), outer);
+            let nat = |on: Network| matches!(on, Network::Behind(nat) if self.blocked.contains(&LinkOf::Nat(nat)));
+            !self.blocked.contains(&LinkOf::Host(Host::Client(client))) && !way.any(nat)
         };
         if !passes(a, of_a) || !passes(b, of_b) {
             return false;

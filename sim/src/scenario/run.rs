@@ -546,12 +546,13 @@ fn faults(scenario: &Scenario) -> Vec<(Instant, Fault)> {
     faults
 }
 
-/// Puts the server into the world, at one address or two, with the doors that the scenario gives it.
+/// Bytes that the server has sent to those who are its clients, and those of them that went again.
 fn repeated_by_server(server: &Server) -> (u64, u64) {
     let paths = server.clients().filter_map(|client| server.client_path(client));
     paths.fold((0, 0), |(sent, again), path| (sent + path.bytes_sent, again + path.bytes_repeated))
 }
 
+/// Puts the server into the world, at one address or two, with the doors that the scenario gives it.
 fn server_host(
     world: &mut World,
     scenario: &Scenario,

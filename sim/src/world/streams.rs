@@ -74,7 +74,7 @@ impl World {
         found.map(|connection| connection.write(bytes)).is_some()
     }
 
-    /// All connections of a host are gone without a word: it crashed, or has another address.
+    /// All connections of a host are gone without a word: it has another address.
     pub(super) fn break_streams(&mut self, host: usize) {
         self.hosts[host].stack.connections.iter_mut().for_each(Connection::break_off);
     }
