@@ -6,6 +6,7 @@
 //! | `secret` | 32 secret bytes, key derivation, X25519 |
 //! | `noise`, `login` | client and server get a session's secrets |
 //! | `session` | two clients get their link's secret |
+//! | `suite`, `native` | the portable ciphers; the same by `ring`, where that feature is on |
 //! | `protection` | sealing and opening packets, connection ids, the upgrade to forward-secret keys |
 //! | `replay` | each packet number at most once |
 //! | `key_text` | a server's public key as people write it |
@@ -14,6 +15,8 @@
 mod crypto;
 mod key_text;
 pub(crate) mod login;
+#[cfg(feature = "ring")]
+mod native;
 mod noise;
 pub(crate) mod protection;
 pub(crate) mod relay_key;

@@ -1,4 +1,5 @@
-//! The suites of this crate, on RustCrypto's implementations: AES-256-GCM and ChaCha20-Poly1305 as in RFC 9001 §5.3, §5.4.
+//! The suites of this crate: AES-256-GCM and ChaCha20-Poly1305 as in RFC 9001 §5.3, §5.4, on RustCrypto's portable
+//! implementations. With feature `ring` its assembly does the same, to the same bytes (see `native`).
 
 #![cfg_attr(
     not(test),
@@ -6,6 +7,8 @@
 )]
 
 use super::crypto::{Crypto, HeaderKey, PacketKey};
+#[cfg(feature = "ring")]
+use super::native;
 use crate::wire::header::TAG_LEN;
 use aes::cipher::BlockCipherEncrypt as _;
 use aes_gcm::aead::{AeadInOut, KeyInit};
@@ -39,9 +42,17 @@ impl Crypto for Aes256Gcm {
         1
     }
     fn packet_key(&self, secret: &[u8; 32]) -> Box<dyn PacketKey> {
-        Box::new(Aead(aes_gcm::Aes256Gcm::new(secret.into())))
+        #[cfg(feature = "ring")]
+        if let Some(key) = native::packet_key(&native::AES_256_GCM, secret) {
+            return key;
+        }
+        portable_aes(secret)
     }
     fn header_key(&self, secret: &[u8; 32]) -> Box<dyn HeaderKey> {
+        #[cfg(feature = "ring")]
+        if let Some(key) = native::header_key(&native::AES_256, secret) {
+            return key;
+        }
         Box::new(AesMask(aes::Aes256::new(secret.into())))
     }
 }
@@ -51,11 +62,27 @@ impl Crypto for ChaCha20Poly1305 {
         2
     }
     fn packet_key(&self, secret: &[u8; 32]) -> Box<dyn PacketKey> {
-        Box::new(Aead(chacha20poly1305::ChaCha20Poly1305::new(secret.into())))
+        #[cfg(feature = "ring")]
+        if let Some(key) = native::packet_key(&native::CHACHA20_POLY1305, secret) {
+            return key;
+        }
+        portable_chacha(secret)
     }
     fn header_key(&self, secret: &[u8; 32]) -> Box<dyn HeaderKey> {
+        #[cfg(feature = "ring")]
+        if let Some(key) = native::header_key(&native::CHACHA20, secret) {
+            return key;
+        }
         Box::new(ChaChaMask(Zeroizing::new(*secret)))
     }
+}
+
+fn portable_aes(secret: &[u8; 32]) -> Box<dyn PacketKey> {
+    Box::new(Aead(aes_gcm::Aes256Gcm::new(secret.into())))
+}
+
+fn portable_chacha(secret: &[u8; 32]) -> Box<dyn PacketKey> {
+    Box::new(Aead(chacha20poly1305::ChaCha20Poly1305::new(secret.into())))
 }
 
 struct Aead<A>(A);
@@ -172,6 +199,36 @@ mod tests {
             assert_eq!(key.seal([0; 12], &[], &mut [0; 20], 5), 0);
             assert_eq!(key.seal([0; 12], &[], &mut [0; 20], 21), 0);
             assert!(key.open([0; 12], &[], &mut [1; 15]).is_none());
+        }
+    }
+
+    #[cfg(feature = "ring")]
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+        #[test]
+        fn both_implementations_seal_to_the_same_bytes_and_mask_alike(
+            secret: [u8; 32], nonce: [u8; 12], sample: [u8; 16], aes: bool,
+            body in proptest::collection::vec(any::<u8>(), 0..1500), aad in proptest::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let suite = &suites(true)[usize::from(!aes)];
+            let mut portable = if aes { portable_aes(&secret) } else { portable_chacha(&secret) };
+            let sealed = [suite.packet_key(&secret), portable_aes(&secret), portable_chacha(&secret)]
+                .map(|mut key| {
+                    let mut buf = body.clone();
+                    buf.resize(body.len() + TAG_LEN, 0);
+                    key.seal(nonce, &aad, &mut buf, body.len());
+                    buf
+                });
+            prop_assert_eq!(&sealed[0], &sealed[if aes { 1 } else { 2 }]);
+            let mut buf = sealed[0].clone();
+            prop_assert_eq!(portable.open(nonce, &aad, &mut buf).map(|b| &*b), Some(body.as_slice()));
+            let mask = suite.header_key(&secret).mask(&sample);
+            let other = if aes {
+                AesMask(aes::Aes256::new((&secret).into())).mask(&sample)
+            } else {
+                ChaChaMask(Zeroizing::new(secret)).mask(&sample)
+            };
+            prop_assert_eq!(mask, other);
         }
     }
 
