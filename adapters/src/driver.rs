@@ -17,6 +17,7 @@ use posse_core::{
     StreamInput, Transmit, Via,
 };
 use quinn_udp::RecvMeta;
+use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -284,6 +285,11 @@ impl<M: Machine> Driver<M> {
         self.io.now()
     }
 
+    /// The time when [`Self::now`] was looked at last: for polls, which are many and mostly follow [`Self::update`] at once.
+    pub(crate) fn latest(&self) -> Instant {
+        self.io.latest.get()
+    }
+
     /// Where the first socket is bound.
     pub fn local_addr(&self) -> SocketAddr {
         self.io.sockets.first().map_or(SocketAddr::from(([0; 4], 0)), |main| main.local)
@@ -423,6 +429,8 @@ impl<M: Machine> Driver<M> {
 /// The sockets and what leaves by them.
 struct Io {
     origin: std::time::Instant,
+    /// When the clock was looked at last.
+    latest: Cell<Instant>,
     sockets: Vec<Udp>,
     streams: Streams,
     /// How often a socket was opened or closed.
@@ -440,6 +448,7 @@ impl Io {
         out.set_max_segments(main.max_segments());
         Self {
             origin: std::time::Instant::now(),
+            latest: Cell::new(Instant::ZERO),
             sockets: vec![main],
             streams: Streams::default(),
             changes: 0,
@@ -452,7 +461,8 @@ impl Io {
     }
 
     fn now(&self) -> Instant {
-        Instant(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        self.latest.set(Instant(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)));
+        self.latest.get()
     }
 
     fn open(&mut self, id: SocketId, like: SocketId) -> SocketInput {

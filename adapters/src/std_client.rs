@@ -145,7 +145,7 @@ impl Client {
 
     /// The next thing to know. A message's bytes are put into `payload`, which is cleared first.
     pub fn next_event(&mut self, payload: &mut Vec<u8>) -> Option<ClientEvent> {
-        let now = self.driver.now();
+        let now = self.driver.latest();
         self.driver.machine_mut().poll_event(now, payload)
     }
 

@@ -166,7 +166,7 @@ impl Server {
 
     /// The next thing to know. A message's bytes are put into `payload`, which is cleared first.
     pub fn next_event(&mut self, payload: &mut Vec<u8>) -> Option<ServerEvent> {
-        let now = self.driver.now();
+        let now = self.driver.latest();
         self.driver.machine_mut().poll_event(now, payload)
     }
 

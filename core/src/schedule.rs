@@ -2,6 +2,10 @@
 //!
 //! Composers keep their links in slots. After every touch they set the slot's time anew; what is due is popped in order
 //! of time, so that a link that waits for room in an outbox is served before one that became due later.
+//!
+//! A link is touched for every packet and every message, mostly many times in a row, and computing when it is due costs more than
+//! either. So the link touched last has its time set only when another is touched, or something is taken out: until then the
+//! composer works it out where it is asked for the next time ([`Schedule::touch`], [`Schedule::touched`]).
 
 use crate::time::{Duration, Instant};
 use alloc::vec::Vec;
@@ -15,6 +19,8 @@ pub(crate) struct Schedule<T> {
     heap: Vec<Entry<T>>,
     /// Where a slot's entry stands in `heap`, plus one; 0 if it has none.
     place: Vec<u32>,
+    /// The slot whose entry is out of date.
+    touched: Option<u32>,
 }
 
 #[derive(Clone, Copy)]
@@ -27,11 +33,23 @@ struct Entry<T> {
 
 impl<T: Copy> Schedule<T> {
     pub(crate) const fn new() -> Self {
-        Self { heap: Vec::new(), place: Vec::new() }
+        Self { heap: Vec::new(), place: Vec::new(), touched: None }
+    }
+
+    /// The time of `slot` may be another now. Says whose time is to be set for that, if any.
+    #[must_use]
+    pub(crate) fn touch(&mut self, slot: u32) -> Option<u32> {
+        self.touched.replace(slot).filter(|other| *other != slot)
+    }
+
+    /// Whose time is out of date.
+    pub(crate) fn touched(&self) -> Option<u32> {
+        self.touched
     }
 
     /// Sets, moves or removes the time of `slot`.
     pub(crate) fn set(&mut self, slot: u32, due: Option<(Instant, T)>) {
+        self.touched = self.touched.filter(|touched| *touched != slot);
         let index = slot as usize;
         if index >= self.place.len() {
             if due.is_none() {
@@ -57,8 +75,10 @@ impl<T: Copy> Schedule<T> {
         }
     }
 
-    /// A slot was just served and had nothing to say. If it is due all the same, it is asked again after [`REST`].
+    /// A slot was just served and had nothing to say. If it is due all the same, it is asked again after [`REST`]. Its time must be
+    /// set before.
     pub(crate) fn postpone(&mut self, slot: u32, now: Instant) {
+        debug_assert_ne!(self.touched, Some(slot), "times are set before they are gone by");
         let place = self.place.get(slot as usize).copied().unwrap_or_default() as usize;
         if let Some(Entry { at, tag, .. }) = place.checked_sub(1).and_then(|p| self.heap.get(p)).copied()
             && at <= now
@@ -67,13 +87,23 @@ impl<T: Copy> Schedule<T> {
         }
     }
 
-    /// The earliest time, and what for.
+    /// The earliest time of all slots but the touched one, and what for.
     pub(crate) fn next(&self) -> Option<(Instant, T)> {
-        self.heap.first().map(|e| (e.at, e.tag))
+        let first = self.heap.first()?;
+        if self.touched != Some(first.slot) {
+            return Some((first.at, first.tag));
+        }
+        // The next after the first are below it.
+        let second = match (self.heap.get(1), self.heap.get(2)) {
+            (Some(_), Some(_)) if self.before(2, 1) => self.heap.get(2),
+            (second, _) => second,
+        };
+        second.map(|e| (e.at, e.tag))
     }
 
-    /// Takes out the slot with the earliest time, if that time has come.
+    /// Takes out the slot with the earliest time, if that time has come. The touched slot's must be set before.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<u32> {
+        debug_assert_eq!(self.touched, None, "times are set before they are gone by");
         let slot = self.heap.first().filter(|e| e.at <= now)?.slot;
         self.remove(0);
         Some(slot)
@@ -174,6 +204,13 @@ mod tests {
                 }
                 let first = model.values().min().map(|t| (Instant(*t), ()));
                 prop_assert_eq!(schedule.next(), first);
+            }
+            for slot in 0..12 {
+                let before = schedule.touched();
+                prop_assert_eq!(schedule.touch(slot), before);
+                prop_assert_eq!((schedule.touch(slot), schedule.touched()), (None, Some(slot)));
+                let others = model.iter().filter(|(s, _)| **s != slot).map(|(_, t)| *t).min();
+                prop_assert_eq!(schedule.next(), others.map(|t| (Instant(t), ())));
             }
         }
     }

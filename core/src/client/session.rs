@@ -256,7 +256,7 @@ impl Session {
             }
         }
         let seq = view.take_seq(group, channel).ok_or(SendError::Gone)?;
-        let mut all = Sent { receivers: 0, displaced: 0 };
+        let (mut all, mut server) = (Sent { receivers: 0, displaced: 0 }, false);
         for member in view.peers(group) {
             let (Some(slot), Some(epoch)) = (slot_of(&self.by_id, member), view.scope_epoch(group, member)) else {
                 continue;
@@ -266,7 +266,14 @@ impl Session {
             debug_assert!(sent.is_ok() || !reliable, "there was room a moment ago");
             all.receivers += usize::from(sent.is_ok());
             all.displaced += sent.unwrap_or(0);
-            self.schedule.set(slot, link.wake());
+            if slot == SERVER_SLOT {
+                server = true;
+            } else {
+                self.schedule.set(slot, link.wake());
+            }
+        }
+        if server {
+            self.refresh(SERVER_SLOT);
         }
         Ok(all)
     }
@@ -455,11 +462,28 @@ impl Session {
         }
     }
 
+    /// A link was touched: it may be due at another time.
     pub(super) fn refresh(&mut self, slot: u32) {
+        if let Some(other) = self.schedule.touch(slot) {
+            self.schedule.set(other, self.due(other));
+        }
+    }
+
+    /// Sets the time of whichever link was touched last.
+    fn set_times(&mut self) {
+        if let Some(slot) = self.schedule.touched() {
+            self.schedule.set(slot, self.due(slot));
+        }
+    }
+
+    /// When a link is due, and why.
+    fn due(&self, slot: u32) -> Option<(Instant, Wake)> {
+        if slot != SERVER_SLOT {
+            return self.peer(slot).filter(|peer| !peer.dead).and_then(|peer| peer.link.wake());
+        }
         let blocked = self.server.transport_ref().is_held_up();
-        let presence = self.server.presence_ref().wake(&self.timers, blocked).filter(|_| slot == SERVER_SLOT);
-        let due = link_mut(&mut self.server, &mut self.peers, slot).and_then(|link| link.wake());
-        self.schedule.set(slot, due.into_iter().chain(presence.map(|at| (at, Wake::Idle))).min());
+        let presence = self.server.presence_ref().wake(&self.timers, blocked);
+        self.server.wake().into_iter().chain(presence.map(|at| (at, Wake::Idle))).min()
     }
 
     // ---- control
@@ -610,10 +634,12 @@ impl Session {
         self.serve_held_up(now, queue, out);
         while out.room() >= crate::link::DATAGRAM && self.transmit_observed(now, out) {}
         while out.room() >= crate::link::DATAGRAM {
+            self.set_times();
             let Some(slot) = self.schedule.pop_due(now) else { break };
             let room = out.room();
             self.serve(now, slot, queue, out);
             if out.room() == room {
+                self.set_times();
                 self.schedule.postpone(slot, now);
             }
         }
@@ -661,7 +687,8 @@ impl Session {
         let leg = due.then_some(Instant::ZERO).or(leg).map(|at| (at, Wake::Probe));
         let holding = self.holding.wake().map(|at| (at, Wake::Probe));
         let unsure = self.unsure.map(|at| (at, Wake::Idle));
-        [Some(idle), self.schedule.next(), search, leg, holding, unsure].into_iter().flatten().min()
+        let touched = self.schedule.touched().and_then(|slot| self.due(slot));
+        [Some(idle), self.schedule.next(), touched, search, leg, holding, unsure].into_iter().flatten().min()
     }
 }
 

@@ -8,6 +8,7 @@ mod admin;
 mod admission;
 mod counters;
 mod discovery;
+mod due;
 mod hosts;
 mod leg;
 mod lifetime;
@@ -29,7 +30,7 @@ use crate::goodbye::Goodbye;
 use crate::group::server::{Effect, GroupLimits, Groups};
 use crate::ids::{Channel, PeerId, SocketId, StreamId};
 use crate::leg::streams::Streams;
-use crate::link::{CLOSE_LOCAL, CLOSE_TIMED_OUT, CLOSE_VIOLATION, DATAGRAM, Unusable};
+use crate::link::Unusable;
 use crate::machine::{self, Ecn, Entry, Input, Machine, Request, Tap, Wake};
 use crate::outbox::{Outbox, Transmit};
 use crate::path::{Way, is_local};
@@ -283,29 +284,6 @@ impl Server {
             }
         }
         self.refresh(slot);
-    }
-
-    /// Says the last word of a former session again if it is time, and forgets it when it was said often enough.
-    fn say_goodbye(&mut self, now: Instant, slot: u32, out: &mut Outbox) {
-        let Some(place) = self.sessions.get_mut(slot as usize) else { return };
-        let Some((_, goodbye)) = &mut place.goodbye else { return };
-        goodbye.transmit(now, out);
-        if goodbye.is_over(now) {
-            place.goodbye = None;
-            if place.session.is_none() && place.generation < u32::MAX {
-                self.free.push(slot);
-            }
-        }
-        self.refresh(slot);
-    }
-
-    fn refresh(&mut self, slot: u32) {
-        let timers = &self.config.timers;
-        let due = self.sessions.get(slot as usize).and_then(|place| match (&place.session, &place.goodbye) {
-            (Some(session), _) if session.phase != Phase::Gone => Some(session.wake(timers)),
-            (_, goodbye) => goodbye.as_ref().map(|(_, goodbye)| (goodbye.wake(), Wake::Probe)),
-        });
-        self.schedule.set(slot, due);
     }
 
     // ---- packets
@@ -659,62 +637,6 @@ impl Server {
         self.tell_absent(now, &absent);
     }
 
-    /// Has every link send that is due, as long as there is room.
-    fn serve_due(&mut self, now: Instant, out: &mut Outbox) {
-        while out.room() >= DATAGRAM {
-            let Some(slot) = self.schedule.pop_due(now) else { return };
-            let timers = &self.config.timers;
-            let Some(session) = self.sessions.get_mut(slot as usize).and_then(|s| s.session.as_deref_mut()) else {
-                self.say_goodbye(now, slot, out);
-                continue;
-            };
-            if session.phase == Phase::Gone {
-                self.say_goodbye(now, slot, out);
-                continue;
-            }
-            if session.ends_at(timers) <= now {
-                let reason = match session.phase {
-                    Phase::Closing(EndReason::Violation) => CLOSE_VIOLATION,
-                    Phase::Closing(_) => CLOSE_LOCAL,
-                    _ => CLOSE_TIMED_OUT,
-                };
-                // Who was silent for so long is most likely not there, and its address may be another's by now: it is told
-                // again only if it speaks.
-                let listens = session.phase == Phase::Online;
-                let (addr, mut route) = (session.addr, leg::route(&mut self.streams, session));
-                let told = session.link.close(now, addr, &mut route, reason, out);
-                let told =
-                    if reason == CLOSE_TIMED_OUT { told.filter(|_| listens).map(|g| g.listening(now)) } else { told };
-                self.end(now, slot, EndReason::TimedOut, told);
-                continue;
-            }
-            self.check_presence(now, slot);
-            let Self { sessions, streams, .. } = self;
-            let Some(session) = sessions.get_mut(slot as usize).and_then(|s| s.session.as_deref_mut()) else {
-                continue;
-            };
-            let room = out.room();
-            while out.room() >= DATAGRAM
-                && session.stream.is_none()
-                && let Some(door) = session.discovery.knock(now)
-            {
-                session.link.knock(now, Way::new(door, session.addr), door.0 as u8, out);
-            }
-            let mut route = leg::route(streams, session);
-            session.link.transmit(now, &mut route, out);
-            if session.wishes.due.is_some_and(|at| at <= now) {
-                let from = session.peer;
-                self.hear_wishes(now, from);
-            }
-            self.follow(now, slot);
-            self.announce(slot);
-            self.refresh(slot);
-            if out.room() == room {
-                self.schedule.postpone(slot, now);
-            }
-        }
-    }
-
     fn record(&mut self, now: Instant, entry: Entry<'_>) {
         if let Some(tap) = &mut self.tap {
             tap.record(now, entry);
@@ -786,7 +708,8 @@ impl Machine for Server {
     fn wake(&self) -> Option<(Instant, Wake)> {
         let join = self.groups.wake().map(|at| (at, Wake::Idle));
         let streams = self.streams.wake().map(|at| (at, Wake::Idle));
-        [self.schedule.next(), join, streams].into_iter().flatten().min()
+        let touched = self.schedule.touched().and_then(|slot| self.due(slot));
+        [self.schedule.next(), touched, join, streams].into_iter().flatten().min()
     }
 
     fn tap(&mut self, tap: Option<Box<dyn Tap>>) {

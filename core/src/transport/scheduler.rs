@@ -98,7 +98,10 @@ impl Transport {
         }
         if plan.probe || plan.data {
             self.write_frames(now, id, &mut inner, pn);
-            self.level(now, id, plan, &mut inner);
+        }
+        let more = self.has_data(now, id);
+        if more && plan.data && !plan.probe {
+            self.level(now, id, &mut inner);
         }
         let ping = inner.len() == acks
             && (plan.probe || plan.keepalive || (ranges >= RANGES_BEFORE_PING && self.may_ask_for_word(now, id)));
@@ -126,7 +129,7 @@ impl Transport {
             if len + NEARLY_FULL >= path.payload {
                 path.mtu.on_full();
             }
-            if !self.has_data(now, id) {
+            if !more {
                 self.paths.get_mut(usize::from(id))?.on_dry();
             }
         } else {
@@ -135,11 +138,10 @@ impl Transport {
         Some(Built { pn, ack_eliciting, ecn })
     }
 
-    /// Fills a nearly full packet up if another one follows at once: a system call takes many datagrams, but of one length.
-    fn level(&self, now: Instant, id: PathId, plan: Plan, w: &mut Writer<'_>) {
+    /// Another packet follows if the window has room for it: fills a nearly full one up then. A system call takes many datagrams, but of one length.
+    fn level(&self, now: Instant, id: PathId, w: &mut Writer<'_>) {
         let goes_on = |path: &Path| !path.is_stream() && path.has_window_for_two(now);
-        let follows = || self.path(id).is_some_and(goes_on) && self.has_data(now, id);
-        if self.batches && plan.data && !plan.probe && (1..=MOST_PADDING).contains(&w.room()) && follows() {
+        if self.batches && (1..=MOST_PADDING).contains(&w.room()) && self.path(id).is_some_and(goes_on) {
             let _ = w.space(w.room()).map(|padding| padding.fill(0));
         }
     }

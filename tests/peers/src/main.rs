@@ -22,7 +22,7 @@ const SMALL: usize = 64;
 /// Most datagrams that one system call takes here: 64 KiB of them.
 const MOST: usize = 54;
 
-const HELP: &str = "usage: posse-peers [--seconds S] [--rounds N] [all | direct | relay | idle [CLIENTS]]";
+const HELP: &str = "usage: posse-peers [--seconds S] [--rounds N] [all | direct | relay | ours | idle [CLIENTS]]";
 
 fn main() {
     let (mut seconds, mut rounds, mut what) = (2.0, 3, Vec::new());
@@ -45,6 +45,7 @@ fn main() {
         }
         "direct" => direct(length, rounds),
         "relay" => relayed(length, rounds),
+        "ours" => alone(length, rounds),
         "idle" => idle::measure(what.get(1).and_then(|n| n.parse().ok()).unwrap_or(10_000)),
         _ => println!("{HELP}"),
     }
@@ -86,6 +87,18 @@ fn direct(length: Duration, rounds: usize) {
     println!("\n| round trip, {SMALL} bytes | p50 us | p99 us |\n|---|---|---|");
     for (name, all) in ["bare UDP", "quinn, one stream", "rusty_enet", "**Posse**"].iter().zip(&trips) {
         println!("| {name} | {:.0} | {:.0} |", median(all, |t| t.p50), median(all, |t| t.p99));
+    }
+}
+
+/// Posse alone, for a profile.
+fn alone(length: Duration, rounds: usize) {
+    for _ in 0..rounds {
+        let (bulk, a_send) = ours::flood(length, BULK);
+        println!("bulk {:.0} MiB/s, {:.2} CPU s/GiB, {a_send:.0} bytes a call", bulk.mib, bulk.cpu_gib);
+        let small = ours::flood(length, SMALL).0;
+        println!("{SMALL} bytes {:.0} k/s, {:.2} CPU us each", small.rate / 1e3, small.cpu_each);
+        let trips = ours::ping(length);
+        println!("round trip p50 {:.0}, p99 {:.0} us", trips.p50, trips.p99);
     }
 }
 

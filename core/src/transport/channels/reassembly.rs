@@ -50,11 +50,16 @@ impl Assembly {
         if !self.mark(offset / FRAGMENT_UNIT, end.div_ceil(FRAGMENT_UNIT)) {
             return;
         }
-        if self.bytes.len() < to {
-            self.bytes.resize(to, 0);
-        }
-        if let Some(place) = self.bytes.get_mut(from..to).filter(|p| p.len() == data.len()) {
-            place.copy_from_slice(data);
+        // In order, as nearly always, nothing need be filled with zeros first.
+        if self.bytes.len() == from {
+            self.bytes.extend_from_slice(data);
+        } else {
+            if self.bytes.len() < to {
+                self.bytes.resize(to, 0);
+            }
+            if let Some(place) = self.bytes.get_mut(from..to).filter(|p| p.len() == data.len()) {
+                place.copy_from_slice(data);
+            }
         }
         self.complete = self.missing == 0;
     }
@@ -62,15 +67,19 @@ impl Assembly {
     /// Enters units as arrived. True if any of them is new.
     fn mark(&mut self, from: u64, to: u64) -> bool {
         let before = self.missing;
-        for unit in from..to {
-            let (Ok(word), bit) = (usize::try_from(unit / 64), 1u64 << (unit % 64)) else { return false };
-            if self.have.len() <= word {
-                self.have.resize(word.saturating_add(1), 0);
-            }
-            if let Some(word) = self.have.get_mut(word).filter(|word| **word & bit == 0) {
-                *word |= bit;
-                self.missing = self.missing.saturating_sub(1);
-            }
+        let (Ok(first), Ok(words)) = (usize::try_from(from / 64), usize::try_from(to.div_ceil(64))) else {
+            return false;
+        };
+        if self.have.len() < words {
+            self.have.resize(words, 0);
+        }
+        for (at, word) in self.have.iter_mut().enumerate().take(words).skip(first) {
+            // The word's bits from a unit on.
+            let base = (at as u64).saturating_mul(64);
+            let on = |unit: u64| u64::MAX.checked_shl(unit.saturating_sub(base).min(64) as u32).unwrap_or(0);
+            let new = on(from) & !on(to) & !*word;
+            *word |= new;
+            self.missing = self.missing.saturating_sub(u64::from(new.count_ones()));
         }
         self.missing < before
     }
