@@ -265,8 +265,16 @@ fn a_server_with_tickets_lets_each_in_once_and_one_that_drains_waits_for_who_is_
     let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let more = ["--tickets", &file("tickets"), "--second-key", &file("second"), "--drain", "60"];
     let mut server = Server::new(&more);
-    let made = posse(&["ticket", "--key", &file("tickets"), "--server-key", &server.key]).output().unwrap();
-    let ticket = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+    let key = server.key.clone();
+    let made = || {
+        let made = posse(&["ticket", "--key", &file("tickets"), "--server-key", &key]).output().unwrap();
+        String::from_utf8(made.stdout).unwrap().trim().to_owned()
+    };
+    let ticket = made();
+    let ask = ["ping", "--server", &server.address, "--server-key", &server.key, "--count", "1"];
+    let (why, code) = failure(posse(&ask));
+    assert!(why.contains("--ticket") && code == Some(1), "{why}");
+    assert_eq!(posse(&[&ask[..], &["--ticket", &made()]].concat()).status().unwrap().code(), Some(0));
     let (why, code) = failure(server.join("ann", &[]));
     assert!(why.contains("--ticket") && code == Some(1), "{why}");
     let (why, code) = failure(server.join("ann", &["--ticket", "7"]));
@@ -282,8 +290,7 @@ fn a_server_with_tickets_lets_each_in_once_and_one_that_drains_waits_for_who_is_
     let mut told = (&mut server.lines).lines().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
     let draining = told.find(|line| line["type"] == "draining").unwrap();
     assert_eq!(draining["clients"], 1);
-    let again = posse(&["ticket", "--key", &file("tickets"), "--server-key", &server.key]).output().unwrap();
-    let again = String::from_utf8(again.stdout).unwrap().trim().to_owned();
+    let again = made();
     let who = ["join", "--server", &server.address, "--server-key", &server.key, "--room", "lobby", "--name", "cid"];
     let (why, code) = failure(posse(&[&who[..], &["--ticket", &again]].concat()));
     assert!(why.contains("about to stop") && code == Some(1), "{why}");

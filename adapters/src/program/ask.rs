@@ -2,6 +2,7 @@
 
 use crate::join::{login_failed, refused, resolve};
 use crate::key;
+use crate::ticket::Sealed;
 use posse::rooms::{self, Answer, Question, Room, RoomEvent};
 use posse::{Channel, Client, ClientEvent, ClientOptions, PeerId, SendError, os_seed};
 use std::net::{SocketAddr, UdpSocket};
@@ -16,6 +17,9 @@ pub(crate) struct Target {
     /// Its public key, as `posse serve` prints it.
     #[arg(long, value_name = "K", value_parser = key::parse)]
     pub(crate) server_key: [u8; 32],
+    /// What a login server, or `posse ticket`, gave for this server. It is good once.
+    #[arg(long, value_name = "T", value_parser = Sealed::parse)]
+    ticket: Option<Sealed>,
 }
 
 /// A session with the server.
@@ -36,7 +40,8 @@ impl Asking {
         let number = os_seed().map_err(|e| e.to_string())?;
         let name = format!("one of its own {}", key::hex(&number).split_at(16).0);
         let room = Room::new(name, "guest").map_err(|e| e.to_string())?;
-        let options = ClientOptions::new(server, target.server_key, rooms::APP).token(room.token());
+        let mut options = ClientOptions::new(server, target.server_key, rooms::APP).token(room.token());
+        options.ticket = Sealed::bytes(target.ticket.as_ref());
         let start = Instant::now();
         let client = Client::connect(options).map_err(|e| e.to_string())?;
         let mut asking = Self { server, handshake: Duration::ZERO, client, room, payload: Vec::new() };

@@ -56,13 +56,23 @@ fn made(options: &Options) -> Result<String, String> {
     Ok(sealed.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// A ticket, for the command line.
-pub(crate) fn parse(text: &str) -> Result<Vec<u8>, String> {
-    let wrong = || "a ticket is an even number of hexadecimal digits, as `posse ticket` prints them".to_owned();
-    if !text.len().is_multiple_of(2) || text.len() > 2 * ticket::MAX_LEN || !text.bytes().all(|b| b.is_ascii_hexdigit())
-    {
-        return Err(wrong());
+/// A ticket on the command line. (clap takes a list in an option for several values.)
+#[derive(Clone)]
+pub(crate) struct Sealed(Vec<u8>);
+
+impl Sealed {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || "a ticket is an even number of hexadecimal digits, as `posse ticket` prints them".to_owned();
+        let hex = text.len().is_multiple_of(2) && text.bytes().all(|b| b.is_ascii_hexdigit());
+        if !hex || text.len() > 2 * ticket::MAX_LEN {
+            return Err(wrong());
+        }
+        let pairs = text.as_bytes().chunks(2).filter_map(|two| str::from_utf8(two).ok());
+        pairs.map(|two| u8::from_str_radix(two, 16).map_err(|_| wrong())).collect::<Result<_, _>>().map(Self)
     }
-    let pairs = text.as_bytes().chunks(2).filter_map(|two| str::from_utf8(two).ok());
-    pairs.map(|two| u8::from_str_radix(two, 16).map_err(|_| wrong())).collect()
+
+    /// What a client brings; of none, nothing.
+    pub(crate) fn bytes(ticket: Option<&Self>) -> Vec<u8> {
+        ticket.map_or_else(Vec::new, |ticket| ticket.0.clone())
+    }
 }

@@ -48,10 +48,17 @@ pub(super) struct Flood {
 }
 
 impl End {
-    pub(super) fn enter(server: SocketAddr, key: [u8; 32], room: &str, answers: bool) -> Result<Self, String> {
+    pub(super) fn enter(
+        server: SocketAddr,
+        key: [u8; 32],
+        room: &str,
+        ticket: Vec<u8>,
+        answers: bool,
+    ) -> Result<Self, String> {
         let stop = Stop::install().map_err(|e| format!("cannot heed signals: {e}"))?;
         let room = Room::new(room, if answers { ANSWERER } else { CALLER }).map_err(|e| format!("--room: {e}"))?;
-        let options = ClientOptions::new(server, key, rooms::APP).token(room.token());
+        let mut options = ClientOptions::new(server, key, rooms::APP).token(room.token());
+        options.ticket = ticket;
         let client = Client::connect(options).map_err(|e| e.to_string())?;
         Ok(Self { client, room, server, stop, payload: Vec::new(), bytes: Vec::new() })
     }

@@ -8,6 +8,7 @@ use crate::join::resolve;
 use crate::key;
 use crate::output::{complain, decimal, ms, path_parts, say, say_json};
 use crate::ping::quantile;
+use crate::ticket::Sealed;
 use ends::{End, Findings, Flood};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
@@ -27,6 +28,9 @@ pub(crate) struct Options {
     /// Its public key, as `posse serve` prints it.
     #[arg(long, value_name = "K", value_parser = key::parse, requires = "server")]
     server_key: Option<[u8; 32]>,
+    /// What a login server, or `posse ticket`, gave for this server. It is good once.
+    #[arg(long, value_name = "T", value_parser = Sealed::parse, requires = "server")]
+    ticket: Option<Sealed>,
     /// The room in which the two ends meet.
     #[arg(long, value_name = "R", default_value = "bench")]
     room: String,
@@ -70,11 +74,11 @@ pub(crate) fn run(options: &Options) -> ExitCode {
 
 fn measure(options: &Options) -> Result<Option<Findings>, String> {
     let (length, size) = (Duration::from_secs_f64(options.seconds), options.size as usize);
-    let call = |server, key| End::enter(server, key, &options.room, false)?.call(length, size, SMALL).map(Some);
+    let enter =
+        |server, key, answers| End::enter(server, key, &options.room, Sealed::bytes(options.ticket.as_ref()), answers);
+    let call = |server, key| enter(server, key, false)?.call(length, size, SMALL).map(Some);
     match options.server.as_deref().zip(options.server_key) {
-        Some((server, key)) if options.answer => {
-            End::enter(resolve(server)?, key, &options.room, true)?.answer().map(|()| None)
-        }
+        Some((server, key)) if options.answer => enter(resolve(server)?, key, true)?.answer().map(|()| None),
         Some((server, key)) => call(resolve(server)?, key),
         None => {
             let host = Hosted::begin(&options.room)?;

@@ -11,7 +11,7 @@ use crate::key;
 use crate::output::complain;
 use crate::patience;
 use crate::stop::Stop;
-use crate::ticket;
+use crate::ticket::Sealed;
 use account::Accounts;
 use payload::Payload;
 use posse::rooms::{self, Refusal, Room, RoomEvent};
@@ -76,7 +76,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = Policy::Auto)]
     policy: Policy,
     /// What a login server, or `posse ticket`, gave for this server. It is good once.
-    #[arg(long, value_name = "T", value_parser = parse_ticket)]
+    #[arg(long, value_name = "T", value_parser = Sealed::parse)]
     ticket: Option<Sealed>,
     /// Record the session in a new file: `cargo sim replay FILE` has it happen again. It holds all keys and messages.
     #[arg(long, value_name = "FILE")]
@@ -108,14 +108,6 @@ impl Policy {
             Self::Fastest => Prefer::Fastest,
         }
     }
-}
-
-/// A ticket. (clap takes a list in an option for several values.)
-#[derive(Clone)]
-struct Sealed(Vec<u8>);
-
-fn parse_ticket(text: &str) -> Result<Sealed, String> {
-    ticket::parse(text).map(Sealed)
 }
 
 fn pace(text: &str) -> Result<Duration, String> {
@@ -196,7 +188,7 @@ impl<'a> Session<'a> {
         let server = resolve(&options.server)?;
         let mut config = ClientOptions::new(server, options.server_key, rooms::APP).token(room.token());
         config.record.clone_from(&options.record);
-        config.ticket = options.ticket.as_ref().map_or_else(Vec::new, |ticket| ticket.0.clone());
+        config.ticket = Sealed::bytes(options.ticket.as_ref());
         patience::set(&mut config.timers, options.patience);
         config.policy.prefer = options.policy.prefer();
         Ok(Self {
