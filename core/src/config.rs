@@ -288,6 +288,11 @@ pub struct Timers {
     pub lease: Duration,
     /// A join that some member has not processed by then completes as timed out.
     pub join: Duration,
+    /// When a client shares no group with a peer any more, the hole to it is kept for so long, so that the two are direct at
+    /// once when they meet again in the same sessions. It carries nothing meanwhile: the pair's keys are erased at once, and there is
+    /// one for keepalives alone. Both ends have to want it. Longer than from one match to the next, and what it costs an idle pair
+    /// of is all that it costs. `ZERO`: holes end with their pairs.
+    pub retain_for: Duration,
 }
 
 impl Default for Timers {
@@ -301,6 +306,7 @@ impl Default for Timers {
             session_idle: Duration::from_secs(75),
             lease: Duration::from_secs(90),
             join: Duration::from_secs(30),
+            retain_for: Duration::from_secs(30),
         }
     }
 }

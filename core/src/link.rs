@@ -5,6 +5,7 @@
 //! transport, and those that concern the link itself come back: path challenges and responses to the puncher, key shares to
 //! the packet protection, a close to the owner. Nothing in here knows of groups.
 
+mod hold;
 mod preference;
 mod route;
 
@@ -40,10 +41,10 @@ pub(crate) const DATAGRAM: usize = 1200;
 const ETHERNET: [usize; 2] = [1_472, 1_452];
 
 /// Bytes of the tag behind a sealed body.
-const TAG: usize = 16;
+pub(crate) const TAG: usize = 16;
 
 /// Longest header of a short packet: flags, connection id, packet number.
-const HEADER: usize = 1 + 8 + 4;
+pub(crate) const HEADER: usize = 1 + 8 + 4;
 
 /// Bytes of frames that fit one packet that goes straight to its destination.
 pub(crate) const PAYLOAD: usize = DATAGRAM - HEADER - TAG;
@@ -100,6 +101,8 @@ struct Direct {
     keepalive: Duration,
     /// Which of two ways traffic takes.
     preference: Preference,
+    /// A way that an earlier link with this peer had, and the datagrams that passed there.
+    inherited: Option<(Way, usize)>,
 }
 
 /// See the module's text.
@@ -175,6 +178,7 @@ impl Link {
             idle_death: false,
             keepalive: LONGEST_KEEPALIVE,
             preference: Preference::default(),
+            inherited: None,
         };
         Self::new(now, protection, transport, Some(direct), None)
     }
@@ -537,6 +541,9 @@ impl Link {
                     (direct.to, direct.probed_rtt, direct.suspected) = (Some(to), rtt, None);
                     self.transport.open_path(now, DIRECT, rtt, PAYLOAD);
                     self.transport.allow_datagrams(DIRECT, ETHERNET[usize::from(to.at.is_ipv6())]);
+                    if let Some((_, size)) = direct.inherited.filter(|(way, _)| *way == to) {
+                        self.transport.inherit_datagrams(DIRECT, size);
+                    }
                     direct.keepalive = keepalive;
                     self.transport.set_keepalive(DIRECT, Some(keepalive));
                     direct.preference.on_direct(&mut self.transport);

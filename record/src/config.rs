@@ -195,6 +195,7 @@ fn get_rest(get: &mut Get<'_>) -> Option<(Limits, Timers, Congestion)> {
         &mut timers.session_idle,
         &mut timers.lease,
         &mut timers.join,
+        &mut timers.retain_for,
     ] {
         *timer = get.duration()?;
     }
@@ -223,7 +224,7 @@ fn sizes(limits: &Limits) -> [usize; 8] {
     ]
 }
 
-fn times(timers: &Timers) -> [posse_core::Duration; 8] {
+fn times(timers: &Timers) -> [posse_core::Duration; 9] {
     [
         timers.handshake,
         timers.decision,
@@ -233,6 +234,7 @@ fn times(timers: &Timers) -> [posse_core::Duration; 8] {
         timers.session_idle,
         timers.lease,
         timers.join,
+        timers.retain_for,
     ]
 }
 

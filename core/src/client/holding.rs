@@ -106,6 +106,7 @@ impl Session {
             }
             self.refresh(slot);
         }
+        self.forget_held_socket(socket);
         self.sockets.close(socket);
     }
 

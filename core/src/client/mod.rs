@@ -3,6 +3,7 @@
 //! It first logs in (`login`), then lives as a `session`. This file is the front door: every call is recorded by the
 //! tap, then handed to whichever of the two is current.
 
+mod held;
 mod holding;
 mod leg;
 mod list;
@@ -389,6 +390,12 @@ impl Client {
         self.session().into_iter().flat_map(Session::peers)
     }
 
+    /// Holes that are kept to clients with whom it shares no group any more:
+    /// [`Timers::retain_for`](crate::config::Timers::retain_for).
+    pub fn held_paths(&self) -> usize {
+        self.session().map_or(0, Session::held)
+    }
+
     /// What was done for a direct path to a peer, and what came of it; `None` if there is no such peer.
     pub fn report(&self, peer: PeerId) -> Option<PeerReport> {
         self.session()?.report(peer)
@@ -478,6 +485,7 @@ impl Client {
         self.queue.push(event);
         self.phase = match core::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Online(mut session) => {
+                session.let_holes_go(|_| true);
                 if matches!(parting, Parting::Done) {
                     session.leg.carrier.close();
                 }

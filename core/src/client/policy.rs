@@ -126,6 +126,9 @@ impl Session {
         let Some(id) = peer else {
             self.policies.own = policy;
             self.tell(now, &ToServer::Policy { peer: PeerId::SERVER, policy });
+            if !policy.allows_direct() {
+                self.let_holes_go(|_| true);
+            }
             for slot in 1..=self.peers.len() as u32 {
                 self.apply_policy(now, slot);
             }

@@ -6,6 +6,7 @@
 //! pair is direct, or there is nothing left to try, sockets that carry nothing are closed; one that does is the pair's
 //! until the pair ends.
 
+use super::held::HELD;
 use super::session::{SERVER_SLOT, Session, path_peer};
 use crate::config::SearchLimits;
 use crate::ids::{PeerId, SocketId};
@@ -89,7 +90,24 @@ impl Sockets {
 
     /// Closes all of one owner's, or all there are.
     pub(super) fn close_all(&mut self, slot: Option<u32>) {
-        let ids: Vec<_> = self.owners.iter().filter(|(_, of)| slot.is_none_or(|slot| slot == **of)).collect();
+        match slot {
+            Some(slot) => self.close_of(slot, |_| true),
+            None => core::mem::take(&mut self.owners)
+                .into_keys()
+                .for_each(|id| self.requests.push_back(Request::CloseSocket(id))),
+        }
+    }
+
+    /// Those of one owner that `which` holds for are another's from now on.
+    pub(super) fn hand_over(&mut self, from: u32, to: u32, which: impl Fn(SocketId) -> bool) {
+        for (_, owner) in self.owners.iter_mut().filter(|(id, owner)| **owner == from && which(**id)) {
+            *owner = to;
+        }
+    }
+
+    /// Closes those of one owner that `which` holds for.
+    pub(super) fn close_of(&mut self, owner: u32, which: impl Fn(SocketId) -> bool) {
+        let ids: Vec<_> = self.owners.iter().filter(|(id, of)| **of == owner && which(**id)).collect();
         let ids: Vec<_> = ids.into_iter().map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.close(id));
     }
@@ -261,11 +279,14 @@ impl Session {
     /// A socket came, did not come, or went.
     pub(super) fn on_socket(&mut self, now: Instant, id: SocketId, opened: bool) {
         let Some(slot) = self.sockets.owner(id) else { return };
-        if slot == SERVER_SLOT {
+        if slot == SERVER_SLOT || slot == HELD {
             if !opened {
                 self.sockets.owners.remove(&id);
+                self.forget_held_socket(id);
             }
-            return self.on_home(now, id, opened);
+            return if slot == SERVER_SLOT {
+                self.on_home(now, id, opened)
+            };
         }
         let current = self.search.as_mut().filter(|search| search.slot == slot && search.asked > 0);
         if !opened {

@@ -10,6 +10,7 @@ mod peers;
 mod presence;
 mod view;
 
+use super::held::{HELD, Held};
 use super::holding::Holding;
 use super::login::Start;
 use super::policy::{Allowed, Policies};
@@ -87,6 +88,8 @@ pub(super) struct Session {
     /// Links that the TCP leg had no room for, the longest waiting first.
     pub(super) held_up: VecDeque<u32>,
     stash: Stash,
+    /// Holes to those who were peers.
+    pub(super) held: Held,
     suites: Vec<Arc<dyn Crypto>>,
     pub(super) transport: TransportConfig,
     timers: Timers,
@@ -112,6 +115,8 @@ pub(super) struct Session {
 pub(super) struct Peer {
     id: PeerId,
     pub(super) epoch: u64,
+    /// Of its session.
+    key: [u8; 32],
     /// How the server calls it in this client's wraps.
     handle: u32,
     pub(super) link: Link,
@@ -174,6 +179,7 @@ impl Session {
             schedule: Schedule::new(),
             held_up: VecDeque::new(),
             stash: Stash::default(),
+            held: Held::new(config.timers.retain_for),
             suites: config.suites.clone(),
             transport,
             timers: config.timers.clone(),
@@ -375,10 +381,15 @@ impl Session {
             }
             // Nothing comes directly from where the relay is; it would make the server a place to probe.
             Some((_, DIRECT)) if from.at == self.leg.server => around.counters.unknown += 1,
+            Some((HELD, _)) => self.on_held_packet(cid, from, datagram, around),
             Some((slot, path)) => self.on_peer_packet(slot, path, from, ecn, datagram, around),
             None if from.at == self.leg.server => {
                 around.counters.held += 1;
-                self.stash.hold(around.now, datagram);
+                self.stash.hold(around.now, from, datagram);
+            }
+            None if self.held.leads_to(from) => {
+                around.counters.held += 1;
+                self.held.early.hold(around.now, from, datagram);
             }
             None => around.counters.unknown += 1,
         }
@@ -560,7 +571,7 @@ impl Session {
             }
             ToClient::PeerDown { peer, epoch } => {
                 if self.by_id.get(&peer).and_then(|s| self.peer(*s)).is_some_and(|p| p.epoch == epoch) {
-                    self.peer_down(peer, queue);
+                    self.peer_down(peer, around);
                 }
             }
             ToClient::Policy { peer, epoch, policy } => self.on_policy(around.now, peer, epoch, policy),
@@ -632,6 +643,7 @@ impl Session {
         self.check_unsure(now, queue);
         self.drive_legs(now, queue, out);
         self.serve_held_up(now, queue, out);
+        self.transmit_held(now, out);
         while out.room() >= crate::link::DATAGRAM && self.transmit_observed(now, out) {}
         while out.room() >= crate::link::DATAGRAM {
             self.set_times();
@@ -686,9 +698,10 @@ impl Session {
         let due = !self.held_up.is_empty() && !self.leg.carrier.is_blocked();
         let leg = due.then_some(Instant::ZERO).or(leg).map(|at| (at, Wake::Probe));
         let holding = self.holding.wake().map(|at| (at, Wake::Probe));
+        let held = self.held.wake().map(|at| (at, Wake::Probe));
         let unsure = self.unsure.map(|at| (at, Wake::Idle));
         let touched = self.schedule.touched().and_then(|slot| self.due(slot));
-        [Some(idle), self.schedule.next(), touched, search, leg, holding, unsure].into_iter().flatten().min()
+        [Some(idle), self.schedule.next(), touched, search, leg, holding, held, unsure].into_iter().flatten().min()
     }
 }
 

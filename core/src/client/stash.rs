@@ -4,6 +4,7 @@
 //! the first. Packets from the server's address that no known link claims wait here for a moment. Losing one costs latency
 //! only: its sender repeats what is reliable.
 
+use crate::path::Way;
 use crate::time::{Duration, Instant};
 use crate::wire::header::{self, Kind};
 use alloc::collections::VecDeque;
@@ -20,14 +21,14 @@ const LARGEST: usize = 1500;
 
 #[derive(Default)]
 pub(super) struct Stash {
-    packets: VecDeque<(Instant, Vec<u8>)>,
+    packets: VecDeque<(Instant, Way, Vec<u8>)>,
     /// Buffers to use again.
     spare: Vec<Vec<u8>>,
 }
 
 impl Stash {
     /// Holds a copy; the oldest packet makes way.
-    pub(super) fn hold(&mut self, now: Instant, packet: &[u8]) {
+    pub(super) fn hold(&mut self, now: Instant, from: Way, packet: &[u8]) {
         if packet.len() > LARGEST {
             return;
         }
@@ -38,15 +39,15 @@ impl Stash {
         let mut buffer = self.spare.pop().unwrap_or_default();
         buffer.clear();
         buffer.extend_from_slice(packet);
-        self.packets.push_back((now, buffer));
+        self.packets.push_back((now, from, buffer));
     }
 
-    /// The oldest held packet that carries this connection id.
-    pub(super) fn take(&mut self, now: Instant, id: u64) -> Option<Vec<u8>> {
+    /// The oldest held packet that carries this connection id, and where it came from.
+    pub(super) fn take(&mut self, now: Instant, id: u64) -> Option<(Way, Vec<u8>)> {
         self.expire(now);
         let claimed = |packet: &[u8]| matches!(header::classify(packet), Some(Kind::Short { cid }) if cid == id);
-        let at = self.packets.iter().position(|(_, packet)| claimed(packet))?;
-        self.packets.remove(at).map(|(_, packet)| packet)
+        let at = self.packets.iter().position(|(.., packet)| claimed(packet))?;
+        self.packets.remove(at).map(|(_, from, packet)| (from, packet))
     }
 
     /// Takes a buffer back.
@@ -57,13 +58,13 @@ impl Stash {
     }
 
     fn expire(&mut self, now: Instant) {
-        while self.packets.front().is_some_and(|(at, _)| *at + KEEP < now) {
+        while self.packets.front().is_some_and(|(at, ..)| *at + KEEP < now) {
             self.drop_oldest();
         }
     }
 
     fn drop_oldest(&mut self) {
-        if let Some((_, buffer)) = self.packets.pop_front() {
+        if let Some((.., buffer)) = self.packets.pop_front() {
             self.recycle(buffer);
         }
     }

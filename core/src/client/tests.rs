@@ -2,6 +2,7 @@
 //! every datagram.
 
 mod outages;
+mod rejoin;
 
 use super::*;
 use crate::config::{Limits, ServerConfig};

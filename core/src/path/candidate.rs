@@ -132,6 +132,11 @@ impl Candidate {
         }
     }
 
+    /// It was found good by an earlier pair of the same two, and still is if a round-trip time is given.
+    pub(super) fn inherit(&mut self, rtt: Option<Duration>) {
+        (self.proven, self.rtt) = (true, rtt);
+    }
+
     /// It need not be challenged any more in this schedule. A turn that it waited for is not one for the next.
     pub(super) fn rest(&mut self) {
         (self.due, self.turn) = (None, None);

@@ -47,6 +47,7 @@ impl Punch {
     /// Not before the server has named candidates is there anything to send; it does so to both ends at once.
     fn open(&mut self, now: Instant) {
         (self.failures, self.young_deaths, self.judged, self.stopped) = (0, 0, false, None);
+        self.adopt_inherited(now);
         self.begin_round(now);
         self.wants_restart = true;
     }
@@ -58,7 +59,7 @@ impl Punch {
         (self.last_response, self.last_inbound, self.retry, self.search_at) = (None, None, None, None);
         (self.was_direct, self.doubted, self.answered) = (false, false, false);
         (self.wants_restart, self.wants_search, self.searching, self.spray) = (false, false, false, None);
-        self.phase = Phase::New;
+        (self.inherited, self.phase) = (None, Phase::New);
     }
 
     /// What a gate that is not open says.

@@ -54,6 +54,7 @@
 mod candidate;
 mod gate;
 mod health;
+mod hold;
 #[cfg(test)]
 mod model;
 mod pace;
@@ -76,6 +77,7 @@ use candidate::{Candidate, Origin};
 pub(crate) use candidate::{is_local, probeable};
 use core::net::SocketAddr;
 pub(crate) use gate::Gate;
+pub(crate) use hold::{Hold, Hole};
 pub(crate) use pace::Pace;
 pub(crate) use roaming::{Ask, Moved, Roaming};
 pub(crate) use said::{Over, Probe, PunchConfig, PunchEvent, PunchStats, Verdict};
@@ -210,6 +212,8 @@ pub(crate) struct Punch {
     /// Why there is nothing more to be tried, as the server says.
     stopped: Option<RelayReason>,
     responses: VecDeque<Response>,
+    /// What an earlier pair of the same two left, to be used when there is a reason; and until when it counts as proven.
+    inherited: Option<(Hole, Instant)>,
     stats: PunchStats,
     tally: Tally,
 }
@@ -256,6 +260,7 @@ impl Punch {
             spray: None,
             stopped: None,
             responses: VecDeque::new(),
+            inherited: None,
             stats: PunchStats::default(),
             tally: Tally::default(),
         }
@@ -567,7 +572,9 @@ impl Punch {
             candidate.begin(now, self.send == Some(candidate.way));
         }
         self.budget = ROUND_BUDGET;
-        self.tally.on_round(now);
+        if self.phase != (Phase::Round { began: now }) {
+            self.tally.on_round(now);
+        }
         self.phase = Phase::Round { began: now };
         self.search_at = self.config.searches.then(|| now + SEARCH_AFTER);
     }

@@ -34,7 +34,7 @@ impl Pace {
     }
 
     /// One leaves that has a pace of its own: others make room for it.
-    pub(super) fn note(&mut self, now: Instant) {
+    pub(crate) fn note(&mut self, now: Instant) {
         self.grant(now);
     }
 }

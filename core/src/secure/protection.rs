@@ -166,6 +166,8 @@ pub(crate) struct Protection {
     next: Option<Secret>,
     paths: [PathState; PATHS],
     upgrade: Upgrade,
+    /// What the keys of a kept hole come of, on links between clients.
+    hold: Option<Secret>,
     /// The peer has this end's share.
     share_acked: bool,
     /// A packet of the present generation was opened.
@@ -231,6 +233,7 @@ impl Protection {
                 window: ReplayWindow::new(),
             }),
             upgrade: Upgrade::Waiting { root, own: None, peer: None },
+            hold: Some(link.derive(&[b"path hold", &[suite]])),
             share_acked: false,
             peer_moved: false,
             sealed: 0,
@@ -245,7 +248,16 @@ impl Protection {
         if let Upgrade::Waiting { root, .. } = core::mem::replace(&mut protection.upgrade, Upgrade::Needless) {
             protection.next = Some(following(&root));
         }
+        protection.hold = None;
         protection
+    }
+
+    /// Keys for what keeps a hole open when the pair is over: of another secret than any packet's of the pair itself, derived
+    /// beside them all, so that neither opens what the other sealed and neither leads to the other. `None` on a link that has
+    /// no such secret.
+    pub(crate) fn path_hold(&self) -> Option<Self> {
+        let secret = self.hold.as_ref()?;
+        Some(Self::without_shares(self.crypto.clone(), secret, self.role))
     }
 
     /// The connection id of packets that arrive on `path`; 0 if there is no such path.

@@ -42,6 +42,7 @@ mod stats;
 mod thinning;
 
 pub(crate) use crate::wire::frames::Scope;
+pub(crate) use probes::PROBE;
 pub use stats::{Memory, Overflow, PathStats, Usage};
 
 use crate::command::SendOptions;
@@ -614,6 +615,14 @@ impl Transport {
     pub(crate) fn allow_datagrams(&mut self, path: PathId, ceiling: usize) {
         if let Some(path) = self.paths.get_mut(usize::from(path)) {
             path.mtu.allow(ceiling);
+        }
+    }
+
+    /// Datagrams of this size were found to pass where the path leads, when it led there before.
+    pub(crate) fn inherit_datagrams(&mut self, path: PathId, size: usize) {
+        if let Some(path) = self.paths.get_mut(usize::from(path)) {
+            path.mtu.inherit(size);
+            path.resize();
         }
     }
 

@@ -74,6 +74,12 @@ impl Mtu {
         *self = Self { ceiling: ceiling.max(self.base), fails: ceiling.max(self.base) + 1, ..Self::new(self.base) };
     }
 
+    /// Begins with a size that was found before, within what is allowed. Should it not pass any more, that is a black hole
+    /// like another.
+    pub(super) fn inherit(&mut self, size: usize) {
+        self.current = size.clamp(self.base, self.ceiling);
+    }
+
     /// The size of full datagrams.
     pub(super) fn current(&self) -> usize {
         self.current

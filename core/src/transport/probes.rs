@@ -6,7 +6,7 @@ use crate::wire::buf::Writer;
 use crate::wire::frames;
 
 /// Bytes of frames of every probe: a challenge and a response.
-const PROBE: usize = 18;
+pub(crate) const PROBE: usize = 18;
 
 impl Transport {
     /// Writes a packet that tests a path, open or not: never acknowledged on its own account, never counted in flight.

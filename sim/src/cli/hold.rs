@@ -174,6 +174,7 @@ fn scenario(plan: &Plan, timer: &Timer) -> Scenario {
         start: Duration::ZERO,
         policy: PathPolicy::default(),
         direct_peers: None,
+        retain: None,
     };
     let duration = Duration::from_secs(plan.hours * 3_600);
     let members = vec![ClientIndex(0), ClientIndex(1)];

@@ -159,6 +159,8 @@ pub struct ClientSpec {
     pub policy: PathPolicy,
     /// Peers with which it has direct paths at the most; `None`: as Posse has it.
     pub direct_peers: Option<u16>,
+    /// How long it keeps holes to those with whom it shares no group any more; `None`: as Posse has it.
+    pub retain: Option<Duration>,
 }
 
 /// Something that happens, once or repeatedly.

@@ -214,7 +214,7 @@ impl<'a> Names<'a> {
 
     fn clients(&self, root: &Fields<'a>) -> Parsed<Vec<ClientSpec>> {
         let read = |Named { name, value, .. }: Named<'a>| {
-            let f = value.table(&["behind", "link", "start", "punch", "prefer", "direct-peers"])?;
+            let f = value.table(&["behind", "link", "start", "punch", "prefer", "direct-peers", "retain"])?;
             let places = |v: Value<'_>| v.integer(0..=u16::MAX.into()).map(|n| n as u16);
             Ok(ClientSpec {
                 name: name.to_owned(),
@@ -223,6 +223,7 @@ impl<'a> Names<'a> {
                 start: f.get("start").map_or(Ok(Duration::ZERO), |v| v.duration())?,
                 policy: policies::read(&f)?,
                 direct_peers: f.get("direct-peers").map(places).transpose()?,
+                retain: f.get("retain").map(|v| v.duration()).transpose()?,
             })
         };
         root.named("client")?.into_iter().map(read).collect()

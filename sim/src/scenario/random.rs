@@ -70,6 +70,7 @@ impl Scenario {
         policies(seed, &mut scenario);
         outage(seed, &mut scenario);
         firewalls(seed, &mut scenario);
+        retained(seed, &mut scenario);
         scenario.duration = time_needed(&scenario).unwrap_or_default();
         scenario.expectations = expectations_for(&scenario);
         scenario
@@ -113,6 +114,17 @@ fn policies(seed: u64, scenario: &mut Scenario) {
             nat.lifetime = Duration::from_secs(draw.pick(&[15, 30, 65, 120]));
             nat.unreplied = draw.one_in(3).then(|| Duration::from_secs(draw.pick(&[15, 30])));
             nat.filter_lifetime = draw.one_in(3).then(|| Duration::from_secs(draw.pick(&[15, 60])));
+        }
+    }
+}
+
+/// In half of the runs each client keeps holes to former peers for another time than Posse would have it, or not at all. Drawn
+/// apart, too.
+fn retained(seed: u64, scenario: &mut Scenario) {
+    let mut draw = Draw(dice::stream(seed, Label::Swarm, 6));
+    if draw.one_in(2) {
+        for client in &mut scenario.clients {
+            client.retain = Some(Duration::from_millis(draw.pick(&[0, 0, 1_500, 6_000, 300_000])));
         }
     }
 }
@@ -333,6 +345,7 @@ impl Draw {
                 start,
                 policy: PathPolicy::default(),
                 direct_peers: None,
+                retain: None,
             });
         }
     }

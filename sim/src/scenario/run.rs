@@ -174,11 +174,12 @@ impl Run {
             let its = part(ClientPart { me, start, desk, logouts: logouts(scenario, me) });
             client_parts.push(Rc::clone(&its));
             let (names, token) = (names.clone(), spec.name.clone().into_bytes());
-            let (policy, places) = (spec.policy, spec.direct_peers);
+            let (policy, places, retain) = (spec.policy, spec.direct_peers, spec.retain);
             let node = world.host(network(&nets, spec.on, &world), spec.link, move |_, _, seed| {
                 let config = ClientConfig::new(address, secure::public_key(&SERVER_KEY), APP, seed);
                 let mut config = ClientConfig { suites: secure::suites(true), token: token.clone(), policy, ..config };
                 config.limits.direct_peers = places.map_or(config.limits.direct_peers, usize::from);
+                config.timers.retain_for = retain.unwrap_or(config.timers.retain_for);
                 SimClient::new(names.clone(), config, its.take().expect("whoever starts it has put one there"))
             });
             world.set_name(node, &spec.name);

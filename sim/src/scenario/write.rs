@@ -93,6 +93,9 @@ impl Writer<'_> {
             if let Some(places) = client.direct_peers {
                 self.field("direct-peers", places);
             }
+            if let Some(lasts) = client.retain {
+                self.field("retain", time(lasts));
+            }
         }
         for step in &s.steps {
             self.head("[[step]]");

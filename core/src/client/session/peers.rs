@@ -18,18 +18,18 @@ pub(super) struct Up<'a> {
 
 impl Session {
     pub(super) fn peer_up(&mut self, up: &Up<'_>, around: &mut Around<'_>) -> Result<(), Nonsense> {
-        let Around { now, entropy, .. } = around;
-        let now = *now;
+        let now = around.now;
         let me = self.me.filter(|me| *me != up.peer && !up.peer.is_server()).ok_or(Nonsense)?;
         // A replayed or older pair must never bring its keys back.
         self.view.as_mut().ok_or(Nonsense)?.peer_up(up.epoch).map_err(|_| Nonsense)?;
-        self.peer_down(up.peer, around.queue);
+        self.peer_down(up.peer, around);
         let crypto = self.suites.iter().find(|s| s.id() == up.suite).cloned().ok_or(Nonsense)?;
         let context = PairContext::new(self.app, up.suite, me, up.peer, up.epoch);
         // The server refused keys of low order at login; one that introduces them is not to be believed in anything.
         let secret = pair_secret(&self.key, &up.key, &up.psk.0, &context).map_err(|_| Nonsense)?;
         let role = Role::between(me, up.peer);
         let protection = Protection::new(crypto, &secret, role);
+        let entropy = &mut *around.entropy;
         let rng = entropy.stream("peer link", up.epoch);
         let transport = Transport::new(now, &self.transport, rng.clone(), up.rtt, RELAYED_PAYLOAD);
         let punch =
@@ -46,6 +46,7 @@ impl Session {
         self.peers[slot as usize - 1] = Some(Peer {
             id: up.peer,
             epoch: up.epoch,
+            key: up.key,
             handle: up.handle,
             link,
             user_data: up.user_data.into(),
@@ -58,14 +59,22 @@ impl Session {
             dead: false,
         });
         self.apply_policy(now, slot);
+        let hole = self.take_hole(up.peer, &up.key, slot);
+        if let (Some(hole), Some(peer)) = (hole, path_peer(&mut self.peers, slot)) {
+            peer.link.inherit(now, &hole, hole.fresh_until(self.holding.keepalive));
+        }
         if let Some(peer) = path_peer(&mut self.peers, slot)
             && !up.candidates.as_slice().is_empty()
         {
             peer.link.punch(now, believable(&up.candidates).as_slice());
         }
-        while let Some(mut packet) = self.stash.take(now, ids[0]) {
-            self.on_peer_packet(slot, MAIN, self.leg.server.into(), Ecn::NotCapable, &mut packet, around);
+        while let Some((from, mut packet)) = self.stash.take(now, ids[0]) {
+            self.on_peer_packet(slot, MAIN, from, Ecn::NotCapable, &mut packet, around);
             self.stash.recycle(packet);
+        }
+        while let Some((from, mut packet)) = self.held.early.take(now, ids[1]) {
+            self.on_peer_packet(slot, DIRECT, from, Ecn::NotCapable, &mut packet, around);
+            self.held.early.recycle(packet);
         }
         self.after(now, slot, around.queue);
         Ok(())
@@ -78,8 +87,18 @@ impl Session {
         })
     }
 
-    /// A pair is over: its keys are erased at once, and whatever it still held with them.
-    pub(super) fn peer_down(&mut self, peer: PeerId, queue: &mut Queue) {
+    /// Packets that carry this connection id are for the link in a slot from now on, on this path.
+    pub(in crate::client) fn claim(&mut self, cid: u64, slot: u32, path: PathId) {
+        self.by_cid.insert(cid, (slot, path));
+    }
+
+    /// They are for nobody any more.
+    pub(in crate::client) fn disclaim(&mut self, cid: u64) {
+        self.by_cid.remove(&cid);
+    }
+
+    /// A pair is over: its keys are erased at once, and whatever it still held with them. What may stay is the hole.
+    pub(super) fn peer_down(&mut self, peer: PeerId, around: &mut Around<'_>) {
         let Some(slot) = self.by_id.remove(&peer) else { return };
         let Some(mut gone) = self.peers.get_mut(slot as usize - 1).and_then(Option::take) else { return };
         self.policies.release(&mut gone.allowed);
@@ -88,9 +107,13 @@ impl Session {
         }
         self.schedule.set(slot, None);
         self.search = self.search.take().filter(|search| !search.is_with(peer));
+        if !gone.dead {
+            let rng = around.entropy.stream("path hold", gone.epoch);
+            self.keep_hole(around.now, peer, gone.key, slot, &gone.link, rng);
+        }
         self.sockets.close_all(Some(slot));
         self.free.push(slot);
-        queue.forget_peer(peer);
+        around.queue.forget_peer(peer);
     }
 }
 

@@ -268,6 +268,7 @@ fn homes([a, b]: [Nat; 2], techniques: Tried, probes: u16) -> Scenario {
         start: Duration::ZERO,
         policy: PathPolicy::default(),
         direct_peers: None,
+        retain: None,
     };
     let members = vec![ClientIndex(0), ClientIndex(1)];
     let create = Action::CreateGroup { group: GroupIndex(0), members, message: String::new() };

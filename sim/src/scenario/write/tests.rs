@@ -237,10 +237,18 @@ fn hosts() -> BoxedStrategy<(Vec<NatSpec>, Vec<ClientSpec>)> {
     };
     // Not in the order of the alphabet, which is not what decides.
     let client = |name: &'static str| {
-        let own = (policies(), option::of(any::<u16>()));
-        (networks(NATS), links(), durations(), own).prop_map(move |(on, link, start, (policy, direct_peers))| {
-            ClientSpec { name: name.to_owned(), on, link, start, policy, direct_peers }
-        })
+        let own = (policies(), option::of(any::<u16>()), option::of(durations()));
+        (networks(NATS), links(), durations(), own).prop_map(
+            move |(on, link, start, (policy, direct_peers, retain))| ClientSpec {
+                name: name.to_owned(),
+                on,
+                link,
+                start,
+                policy,
+                direct_peers,
+                retain,
+            },
+        )
     };
     ([nat(0), nat(1), nat(2)], ["zoe", "a", "0", "_-x"].map(client)).prop_map(|(n, c)| (n.into(), c.into())).boxed()
 }
