@@ -1,8 +1,8 @@
 //! The NAT lab: each scenario of `scenarios/lab`, once in the simulator and once in the Linux kernel with the real programs, and
 //! whether both come to the same. `docs/kernel-lab.md` describes it.
 //!
-//! A case agrees if both clients end up with the same word on how their traffic goes, and nothing was lost, repeated or
-//! reordered in either.
+//! A case agrees if both clients end up with the same word on how their traffic goes and by which leg they reach the server, and
+//! nothing was lost, repeated or reordered in either.
 
 mod kernel;
 mod outcome;
@@ -223,7 +223,7 @@ fn table(found: &[Found]) {
 fn tell(found: &Found) {
     let outcome = |outcome: &Result<Outcome, String>| match outcome {
         Ok(o) => json!({
-            "ways": o.ways, "time_to_direct_ms": o.to_direct.map(|time| time.as_secs_f64() * 1e3), "sent": o.sent,
+            "ways": o.ways, "by_tcp": o.by_tcp, "time_to_direct_ms": o.to_direct.map(|time| time.as_secs_f64() * 1e3), "sent": o.sent,
             "lost": o.lost, "repeated": o.repeated, "reordered": o.reordered,
         }),
         Err(why) => json!({ "failed": why }),

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub(crate) struct Outcome {
     /// What each client says at the end of how its traffic goes, in the order of the scenario: `direct`, or `relayed` and why.
     pub(crate) ways: Vec<String>,
+    /// Whether each client's own leg to the server goes by TCP then.
+    pub(crate) by_tcp: Vec<bool>,
     /// From seeing the other until the later of both says "direct".
     pub(crate) to_direct: Option<Duration>,
     pub(crate) sent: u64,
@@ -18,7 +20,7 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Whether both ways to see the case come to the same, and nothing went wrong with any message.
     pub(crate) fn agrees(&self, other: &Self) -> bool {
-        self.ways == other.ways && self.is_clean() && other.is_clean()
+        (&self.ways, &self.by_tcp) == (&other.ways, &other.by_tcp) && self.is_clean() && other.is_clean()
     }
 
     fn is_clean(&self) -> bool {
@@ -27,9 +29,12 @@ impl Outcome {
 
     /// How traffic goes, in a word if both clients say the same.
     pub(crate) fn way(&self) -> String {
-        match self.ways.split_first() {
+        let leg = |by_tcp: &bool| if *by_tcp { ", by tcp" } else { "" };
+        let ways: Vec<String> =
+            self.ways.iter().zip(&self.by_tcp).map(|(way, tcp)| format!("{way}{}", leg(tcp))).collect();
+        match ways.split_first() {
             Some((first, rest)) if rest.iter().all(|way| way == first) => first.clone(),
-            _ => self.ways.join(" / "),
+            _ => ways.join(" / "),
         }
     }
 }
@@ -41,13 +46,14 @@ mod tests {
     #[test]
     fn what_is_lost_or_never_sent_agrees_with_nothing() {
         let ways = vec!["direct".to_owned(); 2];
-        let good = Outcome { ways, sent: 10, ..Outcome::default() };
+        let good = Outcome { ways, by_tcp: vec![false; 2], sent: 10, ..Outcome::default() };
         assert!(good.agrees(&good));
         assert_eq!(good.way(), "direct");
         for bad in [
             Outcome { lost: 1, ..good.clone() },
             Outcome { repeated: 1, ..good.clone() },
             Outcome { sent: 0, ..good.clone() },
+            Outcome { by_tcp: vec![false, true], ..good.clone() },
             Outcome { ways: vec!["direct".into(), "relayed, no-answer".into()], ..good.clone() },
             Outcome::default(),
         ] {

@@ -3,7 +3,7 @@
 use crate::kernel::inside;
 use crate::outcome::Outcome;
 use crate::topology::{Family, Lab};
-use posse_sim::scenario::{Action, ClientIndex, Host, NatIndex, Scenario, ServerDoors, Target};
+use posse_sim::scenario::{Action, ClientIndex, Host, LinkOf, NatIndex, Scenario, ServerDoors, Target};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(25);
 enum Deed {
     Reboot(NatIndex),
     Block(ClientIndex, ClientIndex, bool),
+    BlockUdp(LinkOf, bool),
     /// Stopped, or set going again.
     Stop(Host, bool),
 }
@@ -44,6 +45,11 @@ pub(crate) fn perform(case: &str, scenario: &Scenario, family: Family, posse: &P
     let mut server = Program::start(&lab.server.namespace, posse, &serve(&lab, scenario))?;
     let key = server.field("serving", "public_key")?;
     let at = SocketAddr::new(lab.server.address, PORT).to_string();
+    // What is so from the beginning is so before anybody starts.
+    let (first, deeds): (Deeds, Deeds) = deeds.into_iter().partition(|(when, _)| when.is_zero());
+    for (_, deed) in first {
+        act(deed, &lab, scenario, &server, &[])?;
+    }
     let begin = Instant::now();
     let mut clients = Vec::new();
     for ((spec, host), part) in scenario.clients.iter().zip(&lab.clients).zip(&parts) {
@@ -55,16 +61,21 @@ pub(crate) fn perform(case: &str, scenario: &Scenario, family: Family, posse: &P
     }
     for (when, deed) in deeds {
         std::thread::sleep((begin + when).saturating_duration_since(Instant::now()));
-        match deed {
-            Deed::Reboot(nat) => lab.reboot(nat)?,
-            Deed::Block(a, b, block) => lab.block(scenario, (a, b), block)?,
-            Deed::Stop(Host::Server, stop) => server.stop(stop)?,
-            Deed::Stop(Host::Client(ClientIndex(i)), stop) => clients.get(i).map_or(Ok(()), |c| c.stop(stop))?,
-        }
+        act(deed, &lab, scenario, &server, &clients)?;
     }
     let deadline = begin + scenario.duration + PATIENCE;
     let told: Vec<_> = clients.iter_mut().map(|client| client.rest(deadline)).collect();
     account(told)
+}
+
+fn act(deed: Deed, lab: &Lab, scenario: &Scenario, server: &Program, clients: &[Program]) -> Result<(), String> {
+    match deed {
+        Deed::Reboot(nat) => lab.reboot(nat),
+        Deed::Block(a, b, block) => lab.block(scenario, (a, b), block),
+        Deed::BlockUdp(at, block) => lab.block_udp(at, block),
+        Deed::Stop(Host::Server, stop) => server.stop(stop),
+        Deed::Stop(Host::Client(ClientIndex(i)), stop) => clients.get(i).map_or(Ok(()), |client| client.stop(stop)),
+    }
 }
 
 /// What the clients say, and what the scenario does, in order of time.
@@ -92,6 +103,9 @@ fn script(scenario: &Scenario) -> Result<(Vec<Part>, Deeds), String> {
             Action::Reboot { nat, new_address: false } => now_and_later(Deed::Reboot(*nat), None),
             Action::CutDirect { pair: (a, b), one_way: false, lasts } => {
                 now_and_later(Deed::Block(*a, *b, true), lasts.map(|after| (after, Deed::Block(*a, *b, false))));
+            }
+            Action::BlockUdp { link, lasts } => {
+                now_and_later(Deed::BlockUdp(*link, true), lasts.map(|after| (after, Deed::BlockUdp(*link, false))));
             }
             Action::Pause { host, lasts } => {
                 now_and_later(Deed::Stop(*host, true), Some((*lasts, Deed::Stop(*host, false))));
@@ -127,6 +141,7 @@ fn account(told: Vec<Result<Vec<Value>, String>>) -> Result<Outcome, String> {
             return Err(format!("no session: {why}"));
         };
         let text = |field: &str| summary[field].as_str();
+        outcome.by_tcp.push(text("leg") == Some("tcp"));
         let count = |field: &str| summary[field].as_u64().unwrap_or(u64::MAX);
         outcome.ways.push(match (text("path"), text("because")) {
             (Some("relayed"), Some(because)) => format!("relayed, {because}"),

@@ -1,10 +1,11 @@
 //! A case in the simulator.
 
 use crate::outcome::Outcome;
-use posse_core::Path;
+use posse_core::{Leg, Path};
 use posse_sim::scenario::accounts::PathStory;
+use posse_sim::scenario::journal::{Entry, What};
 use posse_sim::scenario::run::run;
-use posse_sim::scenario::{Scenario, judge};
+use posse_sim::scenario::{ClientIndex, Host, Scenario, judge};
 
 pub(crate) fn simulate(scenario: &Scenario) -> Result<Outcome, String> {
     let ran = run(scenario, scenario.seed).map_err(|e| e.to_string())?;
@@ -15,12 +16,20 @@ pub(crate) fn simulate(scenario: &Scenario) -> Result<Outcome, String> {
     let reliable = || ran.streams.iter().filter(|stream| stream.reliable());
     Ok(Outcome {
         ways: vec![way(&pair.from_a), way(&pair.from_b)],
+        by_tcp: [0, 1].map(|client| by_tcp(&ran.timeline, client)).to_vec(),
         to_direct: pair.both_direct().map(|at| at.since(pair.together)),
         sent: reliable().map(|s| s.sent).sum(),
         lost: reliable().map(|s| s.lost).sum(),
         repeated: reliable().map(|s| s.repeated).sum(),
         reordered: reliable().map(|s| s.reordered).sum(),
     })
+}
+
+/// Whether a client's own leg went by TCP at the end; it begins over UDP.
+fn by_tcp(timeline: &[Entry], client: usize) -> bool {
+    let own = timeline.iter().filter(|entry| entry.who == Some(Host::Client(ClientIndex(client))));
+    let legs = own.filter_map(|entry| if let What::Leg(leg, _) = entry.what { Some(leg) } else { None });
+    legs.last() == Some(Leg::Tcp)
 }
 
 fn way(story: &PathStory) -> String {

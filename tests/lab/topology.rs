@@ -7,7 +7,7 @@
 
 use crate::kernel::{Namespaces, forget_flows, ip, nft, set};
 use posse_sim::nat::{Allocation, Filtering, Mapping, Nat};
-use posse_sim::scenario::{ClientIndex, NatIndex, Network, Scenario, ServerDoors};
+use posse_sim::scenario::{self, ClientIndex, LinkOf, NatIndex, Network, Scenario, ServerDoors};
 use posse_sim::{Chance, Link};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -100,6 +100,29 @@ impl Lab {
         let (Some(a), Some(b)) = (public(a), public(b)) else { return Ok(()) };
         let word = if block { "add" } else { "delete" };
         nft(&self.internet, &format!("{word} element inet internet blocked {{ {a} . {b}, {b} . {a} }}"))
+    }
+
+    /// From now on a firewall lets no datagram pass, or all again: at a host, or at a router whatever goes through it.
+    pub(crate) fn block_udp(&self, at: LinkOf, block: bool) -> Result<(), String> {
+        let (namespace, hooks) = match at {
+            LinkOf::Host(scenario::Host::Server) => (Some(&self.server.namespace), ["input", "output"]),
+            LinkOf::Host(scenario::Host::Client(ClientIndex(i))) => {
+                (self.clients.get(i).map(|host| &host.namespace), ["input", "output"])
+            }
+            LinkOf::Nat(NatIndex(i)) => {
+                (self.routers.get(i).map(|router| &router.host.namespace), ["forward", "input"])
+            }
+        };
+        let Some(namespace) = namespace else { return Ok(()) };
+        if !block {
+            return nft(namespace, "delete table inet noudp");
+        }
+        let chain = |hook| {
+            format!(
+                "chain {hook} {{ type filter hook {hook} priority filter - 1; policy accept; meta l4proto udp drop; }}"
+            )
+        };
+        nft(namespace, &format!("table inet noudp {{\n{}\n}}", hooks.map(chain).join("\n")))
     }
 
     fn host(&mut self, name: &str, on: Network, link: &Link) -> Result<Host, String> {

@@ -35,6 +35,10 @@ impl Server {
             let up =
                 ToClient::PeerUp { peer, key: *key, psk, epoch, handle, suite, rtt_us, user_data, policy, candidates };
             self.tell(now, to.slot(), &up);
+            // The peer has no UDP: there is nowhere to look, but that, too, takes an order, or it would be looked for for ever.
+            if punch && candidates.as_slice().is_empty() {
+                self.tell(now, to.slot(), &ToClient::Punch { peer, epoch, candidates });
+            }
         }
     }
 
