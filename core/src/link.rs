@@ -26,6 +26,7 @@ use crate::transport::{DIRECT, LinkFrame, MAIN, PathEvent, PathId, Scope, Transp
 use crate::wire::buf::Writer;
 use crate::wire::frames::Observe;
 use crate::wire::relay::WRAP_LEN;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -86,7 +87,7 @@ pub(crate) enum Unusable {
     Violation(Violation),
 }
 
-/// Hole punching, on links between peers.
+/// Hole punching, on links between peers; apart from the link, as a server has thousands of links without.
 struct Direct {
     punch: Punch,
     /// Where packets on the direct path go, and by which socket. Validated.
@@ -109,7 +110,7 @@ struct Direct {
 pub(crate) struct Link {
     protection: Protection,
     transport: Transport,
-    direct: Option<Direct>,
+    direct: Option<Box<Direct>>,
     /// Whether the other end has moved, on a server's links.
     roaming: Option<Roaming>,
     /// By which socket everything leaves that has no other reason.
@@ -169,7 +170,7 @@ impl Link {
         keys: &mut KeyStream,
     ) -> Self {
         transport.queue_key_share(protection.offer(keys));
-        let direct = Direct {
+        let direct = Box::new(Direct {
             punch,
             to: None,
             probed_rtt: Duration::ZERO,
@@ -179,7 +180,7 @@ impl Link {
             keepalive: LONGEST_KEEPALIVE,
             preference: Preference::default(),
             inherited: None,
-        };
+        });
         Self::new(now, protection, transport, Some(direct), None)
     }
 
@@ -187,7 +188,7 @@ impl Link {
         now: Instant,
         protection: Protection,
         transport: Transport,
-        direct: Option<Direct>,
+        direct: Option<Box<Direct>>,
         roaming: Option<Roaming>,
     ) -> Self {
         Self {
@@ -687,8 +688,9 @@ impl Link {
 
     /// Builds, seals and commits one packet. False if there was nothing to say, or no room, or no number left.
     fn packet(&mut self, now: Instant, path: PathId, route: &mut Route<'_>, out: &mut Outbox, body: Body) -> bool {
-        let to = match (&*route, &self.direct, path, body) {
-            (_, Some(Direct { to: Some(to), .. }), DIRECT, Body::Due) => *to,
+        let direct = self.direct.as_ref().and_then(|direct| direct.to);
+        let to = match (&*route, direct, path, body) {
+            (_, Some(to), DIRECT, Body::Due) => to,
             (_, _, DIRECT, Body::Due) => return false,
             (Route::Straight(to), ..) => *to,
             (Route::Server(leg) | Route::Relay(leg, _), ..) => leg.way(),
