@@ -127,6 +127,9 @@ pub struct Techniques {
     pub prediction: bool,
     /// Many sockets at one end, many ports at the other: the birthday paradox.
     pub birthday: bool,
+    /// New sockets whose first packets open their own NATs and die before they are at the other's, for routers that answer what
+    /// comes unasked by spoiling the hole.
+    pub openers: bool,
     /// Ports of one public address that all clients together try in a minute. Others may be behind it too: four whole searches
     /// are 140 small datagrams a second, less than one download.
     pub probes_an_address: u32,
@@ -134,7 +137,7 @@ pub struct Techniques {
 
 impl Default for Techniques {
     fn default() -> Self {
-        Self { prediction: true, birthday: true, probes_an_address: 4 * 2_048 }
+        Self { prediction: true, birthday: true, openers: true, probes_an_address: 4 * 2_048 }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::goodbye::{self, Goodbye};
 use crate::ids::SocketId;
 use crate::leg::Leg;
 use crate::machine::{Ecn, Wake};
-use crate::outbox::{Outbox, Transmit};
+use crate::outbox::{Outbox, Transmit, Via};
 use crate::path::{Ask, Gate, Moved, Over, Punch, PunchEvent, Roaming, Verdict, Way};
 use crate::policy::Prefer;
 use crate::presence::Presence;
@@ -680,7 +680,7 @@ impl Link {
         let Some(probe) = direct.punch.poll(now, &mut leg.pace) else { return false };
         let body = Body::Probe { challenge: probe.challenge, response: probe.response };
         match probe.over {
-            Over::Direct(to) => self.packet(now, DIRECT, &mut Route::Straight(to), out, body),
+            Over::Direct(to) => self.packet_within(now, DIRECT, &mut Route::Straight(to), out, body, probe.hop_limit),
             // What finds no room is probed for again.
             Over::Relay => self.packet(now, MAIN, route, out, body) || route.is_blocked(),
         }
@@ -688,6 +688,19 @@ impl Link {
 
     /// Builds, seals and commits one packet. False if there was nothing to say, or no room, or no number left.
     fn packet(&mut self, now: Instant, path: PathId, route: &mut Route<'_>, out: &mut Outbox, body: Body) -> bool {
+        self.packet_within(now, path, route, out, body, None)
+    }
+
+    /// The same for one that may go over so many routers only.
+    fn packet_within(
+        &mut self,
+        now: Instant,
+        path: PathId,
+        route: &mut Route<'_>,
+        out: &mut Outbox,
+        body: Body,
+        hop_limit: Option<u8>,
+    ) -> bool {
         let direct = self.direct.as_ref().and_then(|direct| direct.to);
         let to = match (&*route, direct, path, body) {
             (_, Some(to), DIRECT, Body::Due) => to,
@@ -717,7 +730,8 @@ impl Link {
         }
         // What a relay forwards is another datagram: marks on the way to it would tell nobody anything.
         let ecn = if wrap > 0 { Ecn::NotCapable } else { ecn };
-        out.commit(wrap + len, Transmit { ecn, ..Transmit::datagram(to.socket, to.at) });
+        let via = Via::Datagram { socket: to.socket, to: to.at, from: None, hop_limit };
+        out.commit(wrap + len, Transmit { ecn, via, ..Transmit::datagram(to.socket, to.at) });
         true
     }
 

@@ -42,6 +42,8 @@ pub struct Searches {
     pub scattered: u32,
     /// Many ports of the peer's NAT were tried.
     pub swept: u32,
+    /// A new socket opened its NAT before anything was sent that gets to the peer's.
+    pub opened: u32,
 }
 
 /// An address at which a peer was looked for.

@@ -41,9 +41,10 @@ impl Construction {
                 for door in [second_port, second_address, second_address_port] {
                     put.option(door, Put::addr);
                 }
-                let Techniques { prediction, birthday, probes_an_address } = config.techniques;
+                let Techniques { prediction, birthday, openers, probes_an_address } = config.techniques;
                 put.u8(prediction.into());
                 put.u8(birthday.into());
+                put.u8(openers.into());
                 put.u64(probes_an_address.into());
                 put.size(config.advertised_addrs.len());
                 config.advertised_addrs.iter().for_each(|addr| put.addr(*addr));
@@ -80,6 +81,7 @@ impl Construction {
                 config.techniques = Techniques {
                     prediction: get.bool()?,
                     birthday: get.bool()?,
+                    openers: get.bool()?,
                     probes_an_address: get.u64()?.try_into().ok()?,
                 };
                 let addrs = get.size()?;

@@ -3,8 +3,8 @@
 use posse_core::config::SearchLimits;
 use posse_core::{Duration, Instant};
 use posse_sim::scenario::run::Run;
-use posse_sim::scenario::{ClientIndex, Scenario};
-use posse_sim::{Allocation, Event, Filtering, Mapping, Nat, Observer};
+use posse_sim::scenario::{ClientIndex, Scenario, Tried};
+use posse_sim::{Allocation, DropReason, Event, Filtering, Mapping, Nat, Observer};
 use proptest::prelude::*;
 use proptest::sample::select;
 use std::cell::RefCell;
@@ -116,14 +116,52 @@ fn a_search_of_many_sockets_and_ports_is_the_same_in_each_run_of_a_seed() {
     assert!(one.pairs[0].both_direct().is_some(), "that is what was searched for");
 }
 
+/// Routers of Linux whose own hosts take in what comes unasked.
+fn open_input() -> Scenario {
+    let text = include_str!("../../scenarios/open-input.toml");
+    Scenario::parse("open-input", text).expect("a scenario")
+}
+
 #[test]
-fn without_other_doors_nothing_is_known_and_nothing_is_searched_for() {
+fn routers_that_spoil_holes_are_opened_by_packets_that_die_on_the_way_and_by_nothing_else() {
+    for doors in [posse_sim::scenario::ServerDoors::None, posse_sim::scenario::ServerDoors::Address] {
+        for (techniques, direct) in [(Tried::Plain, false), (Tried::Predict, false), (Tried::All, true)] {
+            let scenario = Scenario { techniques, doors, ..open_input() };
+            let outcome = posse_sim::scenario::run::run(&scenario, 1).unwrap();
+            assert_eq!(outcome.pairs[0].both_direct().is_some(), direct, "{doors:?}, {techniques:?}");
+        }
+    }
+}
+
+#[test]
+fn openers_reach_nobody_and_what_does_comes_after_both_routers_are_open() {
+    #[derive(Default)]
+    struct Lives(Vec<(DropReason, u8)>);
+    impl Observer for Lives {
+        fn event(&mut self, _: Instant, event: &Event<'_>) {
+            if let Event::Dropped { why, packet, .. } = event {
+                self.0.push((*why, packet.hops));
+            }
+        }
+    }
+    let lives = Rc::new(RefCell::new(Lives::default()));
+    let scenario = open_input();
+    let mut run = Run::observed(&scenario, 1, vec![Box::new(Rc::clone(&lives))]).unwrap();
+    run.advance(scenario.duration, |_| false);
+    let died = lives.borrow().0.iter().filter(|(why, _)| *why == DropReason::HopLimit).count();
+    assert!((4..=20).contains(&died), "{died}");
+    let opened = run.finish().pairs.remove(0).from_a.report.unwrap().searches.opened;
+    assert_eq!(opened, 1);
+}
+
+#[test]
+fn without_other_doors_nothing_is_known_and_nothing_but_one_new_socket_is_tried_at_a_time() {
     let mut scenario = scenario(Nat::home(), Nat::symmetric());
     scenario.doors = posse_sim::scenario::ServerDoors::None;
     let watch = Rc::new(RefCell::new(Watch::default()));
     let mut run = Run::observed(&scenario, 1, vec![Box::new(Rc::clone(&watch))]).unwrap();
     run.advance(scenario.duration, |_| false);
-    assert!(watch.borrow().opened.is_empty());
+    assert!(watch.borrow().opened.values().all(|opened| *opened == 2), "one for each opening");
     assert!(run.finish().pairs[0].both_direct().is_none());
 }
 

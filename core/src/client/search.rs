@@ -2,13 +2,15 @@
 //!
 //! One search at a time. Sockets are asked of the driver and may not come: a search goes on with those that do. First the
 //! server observes where packets from new sockets come from (*measure*), then it names ports (*predict*), or has one end open
-//! its NAT from many sockets (*scatter*) while the other tries many ports (*sweep*); [`Spray`] has the schedule. When the
+//! its NAT from many sockets (*scatter*) while the other tries many ports (*sweep*), or has both open their NATs before anything
+//! gets through (*open*); [`Spray`] has the schedule. When the
 //! pair is direct, or there is nothing left to try, sockets that carry nothing are closed; one that does is the pair's
 //! until the pair ends.
 
 use super::held::HELD;
 use super::session::{SERVER_SLOT, Session, path_peer};
 use crate::config::SearchLimits;
+use crate::event::RelayReason;
 use crate::ids::{PeerId, SocketId};
 use crate::machine::Request;
 use crate::outbox::Outbox;
@@ -38,6 +40,8 @@ const OPENER_PASSES: u32 = 3;
 /// Between two passes of openers, each of which takes 2.6 s. The shortest lifetime that was measured of a NAT's entry
 /// without a reply is 15 s.
 const OPENER_PAUSE: Duration = Duration::from_secs(6);
+/// A NAT is opened for so long at the most before what gets through is sent: longer than two ends' ways from the server differ.
+const LONGEST_OPENING: Duration = Duration::from_secs(2);
 /// What was sent last has so long to be answered.
 const GRACE: Duration = Duration::from_secs(1);
 /// No search takes longer.
@@ -211,7 +215,10 @@ impl Session {
         let pace = interval(&limits);
         let vouched = |at: SocketAddr| probeable(at).is_ok() && !is_local(at.ip());
         let spray = match plan {
-            Plan::Stop { because } => return self.finish_search(now, &search, Some(because)),
+            Plan::Stop { because } => {
+                let because = Some(because).filter(|because| *because != RelayReason::NoAnswer);
+                return self.finish_search(now, &search, because);
+            }
             Plan::Measure { sockets } => {
                 // Each measurement is of sockets that the NAT has not seen.
                 self.close_idle(now, &mut search, |_| false);
@@ -246,8 +253,14 @@ impl Session {
                 let probes = probes.min(limits.probes);
                 Some(Spray::sweep(start, pace, Way::new(self.leg.home, at), [first, last], probes, &mut self.rng))
             }
+            Plan::Open { at, after_ms } if vouched(at) && !search.open.is_empty() => {
+                let by = search.open.last().copied().unwrap_or(self.leg.home);
+                self.close_idle(now, &mut search, |id| id == by);
+                let opens_for = Duration::from_millis(after_ms.into()).min(LONGEST_OPENING);
+                Some(Spray::opening(now, pace, Way::new(by, at), opens_for, &mut self.rng))
+            }
             // What cannot be done is over at once.
-            Plan::Predict { .. } | Plan::Scatter { .. } | Plan::Sweep { .. } => {
+            Plan::Predict { .. } | Plan::Scatter { .. } | Plan::Sweep { .. } | Plan::Open { .. } => {
                 search.until = now;
                 None
             }
@@ -258,6 +271,7 @@ impl Session {
                 Plan::Measure { .. } => &mut done.measured,
                 Plan::Predict { .. } => &mut done.predicted,
                 Plan::Scatter { .. } => &mut done.scattered,
+                Plan::Open { .. } => &mut done.opened,
                 Plan::Sweep { .. } | Plan::Stop { .. } => &mut done.swept,
             };
             *count = count.saturating_add(1);
@@ -352,7 +366,7 @@ impl Session {
     }
 
     /// Ends a search: sockets that carry nothing are closed.
-    fn finish_search(&mut self, now: Instant, search: &Search, stopped: Option<crate::event::RelayReason>) {
+    fn finish_search(&mut self, now: Instant, search: &Search, stopped: Option<RelayReason>) {
         let mut kept = Vec::new();
         if let Some(punch) = path_peer(&mut self.peers, search.slot).and_then(|p| p.link.puncher()) {
             kept.extend(search.open.iter().copied().filter(|id| punch.uses(*id)));

@@ -116,11 +116,8 @@ impl Hold {
             challenge = Some(token);
         }
         let response = self.response.take();
-        (challenge.is_some() || response.is_some()).then_some(Probe {
-            over: Over::Direct(self.hole.to),
-            challenge,
-            response,
-        })
+        let said = challenge.is_some() || response.is_some();
+        said.then(|| Probe::whole(Over::Direct(self.hole.to), challenge, response))
     }
 
     /// Whether it is of no more use.
@@ -250,7 +247,7 @@ mod tests {
         hold.on_challenge(ms(2000), hole(ms(0)).from, 7);
         hold.on_challenge(ms(2000), hole(ms(0)).from, 8);
         assert_eq!(hold.wake(), Instant::ZERO);
-        let answer = Probe { over: Over::Direct(hole(ms(0)).to), challenge: None, response: Some(8) };
+        let answer = Probe::whole(Over::Direct(hole(ms(0)).to), None, Some(8));
         assert_eq!((hold.poll(ms(2000)), hold.poll(ms(2000))), (Some(answer), None));
         assert_eq!(hold.hole().answered, ms(1000), "that shows only that the peer can be heard");
     }

@@ -309,16 +309,18 @@ impl Punch {
                 Over::Direct(to) => self.challenge_due_at(now, pace, |c| c.way == to).map(|(_, token)| token),
                 Over::Relay => None,
             };
-            return Some(Probe { over, challenge, response: Some(token) });
+            return Some(Probe::whole(over, challenge, Some(token)));
         }
         if let Some((to, token)) = self.challenge_due_at(now, pace, Candidate::affords) {
             self.spend(to);
-            return Some(Probe { over: Over::Direct(to), challenge: Some(token), response: None });
+            return Some(Probe::whole(Over::Direct(to), Some(token), None));
         }
-        let (to, token) = self.spray.as_mut()?.poll(now, &mut self.rng)?;
+        let spray = self.spray.as_mut()?;
+        let hop_limit = spray.hop_limit(now);
+        let (to, token) = spray.poll(now, &mut self.rng)?;
         pace.note(now);
         self.stats.challenges = self.stats.challenges.wrapping_add(1);
-        Some(Probe { over: Over::Direct(to), challenge: Some(token), response: None })
+        Some(Probe { hop_limit, ..Probe::whole(Over::Direct(to), Some(token), None) })
     }
 
     /// A search is under way from now on, by `spray` if that is known already. The one before is over.

@@ -28,6 +28,15 @@ pub(crate) struct Probe {
     pub(crate) over: Over,
     pub(crate) challenge: Option<u64>,
     pub(crate) response: Option<u64>,
+    /// Over how many routers it may go, if not over all that there are.
+    pub(crate) hop_limit: Option<u8>,
+}
+
+impl Probe {
+    /// One that gets to where it goes.
+    pub(super) fn whole(over: Over, challenge: Option<u64>, response: Option<u64>) -> Self {
+        Self { over, challenge, response, hop_limit: None }
+    }
 }
 
 /// The way a probe goes.

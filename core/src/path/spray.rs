@@ -1,13 +1,17 @@
 //! Challenges to many ways at a steady rate, each of which is unlikely to lead anywhere: what remains when no address of
 //! the peer is known to be of use. It moves tokens, like [`Punch`](super::Punch), whose part it is.
 //!
-//! Three uses, two shapes:
+//! Four uses, three shapes:
 //!
 //! - **Predicted ports**, and **openers** from many sockets to one address: a *list* of ways, challenged one after the other
 //!   and the whole list again after a pause, as the first packet to an address often only opens our own NAT.
 //! - **Guessed ports**: a *sweep* over a range in a random order without repetition. Where the peer has opened its NAT at 256
 //!   ports of 64,512, 2,048 guesses meet at least one with a probability of 1 − C(N−256, 2048) / C(N, 2048) = 99.97 %:
 //!   the birthday paradox, whence the technique's name.
+//! - **A way to be opened** from both sides before anything gets through: some routers take a packet that nobody inside asked
+//!   for as the beginning of a connection of their own, and give what is then sent to its source another port (Linux with
+//!   an INPUT chain that accepts); others shut its sender out. So the way is challenged first with packets that pass this
+//!   end's own NATs and die soon after ([`OPENER_HOPS`]), until the peer has surely done the same; then with whole ones.
 //!
 //! What answers is told as the way that was challenged; the owner then treats it as any other candidate. Nothing is sent
 //! faster than the interval given, and nothing beyond the given number of ways or probes.
@@ -21,6 +25,14 @@ use core::net::SocketAddr;
 /// Openers are aimed anew when the peer turns out to send from another port than was known. Behind a NAT that gives each of
 /// our ports another one of its own that never ends, so it is done only so often.
 const MAX_RETARGETS: u32 = 4;
+
+/// Routers that an opener may pass: this end's own, a carrier's and two in between. From there to the peer's NAT it is farther nearly
+/// everywhere; a neighbour in the same carrier's network may be nearer, and then it is a packet like others.
+pub(super) const OPENER_HOPS: u8 = 5;
+/// Between two challenges to one way: often enough that several are lost before one is missed.
+const ONE_WAY_INTERVAL: Duration = Duration::from_millis(50);
+/// Whole challenges to it: a second of them.
+const WHOLE: u32 = 20;
 
 /// A prime greater than any port. Its group of units has 2^16 elements, so that the odd powers of [`GENERATOR`] generate it
 /// as well: multiplying by one of them again and again visits every port once, in an order that looks like none.
@@ -63,6 +75,12 @@ enum Shape {
         factor: u64,
         left: u16,
     },
+    Opening {
+        way: Way,
+        /// When packets that get there begin.
+        whole_from: Instant,
+        left: u32,
+    },
 }
 
 impl Spray {
@@ -93,6 +111,23 @@ impl Spray {
         let (number, factor) = (1 + rng.below(PRIME - 1), power(GENERATOR, 2 * rng.below(PRIME / 2) + 1));
         let shape = Shape::Sweep { at, first, last, number, factor, left };
         Self { shape, interval, next: start, passes: 1, tokens: Vec::with_capacity(usize::from(left)) }
+    }
+
+    /// Opens this end's NAT towards `way` for so long, then challenges it; no faster than with `interval`.
+    pub(crate) fn opening(now: Instant, interval: Duration, way: Way, opens_for: Duration, rng: &mut Rng) -> Self {
+        let interval = interval.max(ONE_WAY_INTERVAL);
+        let openers = opens_for.as_nanos().div_ceil(interval.as_nanos());
+        let left = WHOLE.saturating_add(u32::try_from(openers).unwrap_or(u32::MAX));
+        let shape = Shape::Opening { way, whole_from: now + opens_for, left };
+        Self { shape, interval, next: now, passes: 1, tokens: Vec::from([rng.u64()]) }
+    }
+
+    /// Over how many routers what is sent now may go, if not over all.
+    pub(crate) fn hop_limit(&self, now: Instant) -> Option<u8> {
+        match self.shape {
+            Shape::Opening { whole_from, .. } if now < whole_from => Some(OPENER_HOPS),
+            _ => None,
+        }
     }
 
     /// One more way of a list.
@@ -176,6 +211,11 @@ impl Spray {
                 self.next = now + self.interval;
                 Some((Way { at: SocketAddr::new(at.at.ip(), port), ..*at }, token))
             }
+            Shape::Opening { way, left, .. } => {
+                *left = left.checked_sub(1)?;
+                self.next = now + self.interval;
+                Some((*way, *self.tokens.first()?))
+            }
         }
     }
 
@@ -185,6 +225,7 @@ impl Spray {
         match &self.shape {
             Shape::List { ways, .. } => ways.get(place).copied(),
             Shape::Sweep { at, .. } => Some(Way { at: SocketAddr::new(at.at.ip(), token as u16), ..*at }),
+            Shape::Opening { way, .. } => Some(*way),
         }
     }
 
@@ -193,6 +234,7 @@ impl Spray {
         let over = match &self.shape {
             Shape::List { passes, .. } => *passes == 0,
             Shape::Sweep { left, .. } => *left == 0,
+            Shape::Opening { left, .. } => *left == 0,
         };
         over.then_some(self.next)
     }
@@ -201,6 +243,7 @@ impl Spray {
         let waits = match &self.shape {
             Shape::List { ways, place, passes, .. } => *passes > 0 && *place < ways.len(),
             Shape::Sweep { left, .. } => *left > 0,
+            Shape::Opening { left, .. } => *left > 0,
         };
         waits.then_some(self.next)
     }
@@ -251,6 +294,23 @@ mod tests {
             sent.push((wake, way, token));
         }
         sent
+    }
+
+    #[test]
+    fn a_way_is_opened_by_packets_that_die_on_it_until_the_peers_nat_is_open_and_then_challenged_for_a_second() {
+        let (mut rng, way) = (rng(1), from(3, 5000));
+        let mut spray = Spray::opening(Instant::ZERO, TICK, way, Duration::from_millis(220), &mut rng);
+        let mut sent = Vec::new();
+        while let Some(wake) = spray.wake() {
+            let limit = spray.hop_limit(wake);
+            let (to, token) = spray.poll(wake, &mut rng).unwrap();
+            assert_eq!((to, spray.on_response(token)), (way, Some(way)));
+            sent.push((wake, limit));
+        }
+        let openers = sent.iter().filter(|(_, limit)| limit.is_some()).count();
+        assert_eq!((openers, sent.len()), (5, 25));
+        assert!(sent.iter().all(|(at, limit)| limit.is_some() == (*at < Instant::from_millis(220))));
+        assert_eq!(spray.over(), Some(Instant::from_millis(25 * 50)));
     }
 
     proptest! {

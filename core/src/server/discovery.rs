@@ -116,6 +116,11 @@ impl Discovery {
         }
     }
 
+    /// Whether nothing more will be seen.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        !self.doors.contains(&true) || now >= self.began + PATIENCE
+    }
+
     /// What is known of the NAT of a client that the main door sees at `main`. `None` if that is not enough.
     pub(super) fn behaviour(&self, now: Instant, main: SocketAddr) -> Option<Behaviour> {
         let missing = self.doors.iter().zip(&self.seen).any(|(there, seen)| *there && seen.is_none());

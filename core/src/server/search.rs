@@ -17,6 +17,11 @@
 //!    many ports (*sweeps*). See [`roles`] for which.
 //! 3. Nothing, and both are told why.
 //!
+//! **Openers.** Where plain punching should have worked by what is known, or where nothing will be known, and where both ends look
+//! hopeless in the way that such a router makes them look: a router may have spoilt the hole because the peer's first packet was there before its own
+//! host had sent anything. Both ends then take a new socket, whose ports the server sees and nobody has sent to, and begin with packets
+//! that die on the way. That is tried [`OPENINGS`] times and costs some fifty datagrams each.
+//!
 //! # Budgets
 //!
 //! A client is in one search at a time, which bounds its sockets and its datagrams a second. A public address is swept no more
@@ -37,6 +42,13 @@ use core::net::{IpAddr, SocketAddr};
 pub(super) const MEASURED: usize = 4;
 /// How often ports are predicted before something else is done: each attempt finds another moment of the others' traffic.
 const PREDICTIONS: u32 = 3;
+/// How often new sockets are opened towards each other, where it is not hopeless. One that hears late, as a word was lost, may
+/// spoil the first attempt.
+const OPENINGS: u32 = 2;
+/// The second of them is not in the same round of plain punching: what spoilt the first may be over by then.
+const REST: Duration = Duration::from_secs(6);
+/// Openers go on for the longer round trip to the server and this, which is when the other end has surely sent one.
+const OPENS_FOR: Duration = Duration::from_millis(200);
 /// Ports that are predicted. Where both ends guess, so many that 7 of others' in all are passed over.
 const PREDICTED: u8 = 24;
 /// A step that nobody says the end of is over after so long. Longer than what clients give it.
@@ -59,6 +71,7 @@ pub(super) struct Search {
     step: Step,
     until: Instant,
     predictions: u32,
+    openings: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -67,6 +80,11 @@ enum Step {
     #[default]
     None,
     Measuring,
+    /// The same of one socket an end, which is to be opened then.
+    Preparing,
+    Opening,
+    /// For another opening.
+    Resting,
     Predicting,
     Sweeping,
     /// Nothing more.
@@ -128,6 +146,12 @@ fn roles(ends: [Behaviour; 2]) -> Option<usize> {
     [0, 1].into_iter().filter(|end| works(*end)).max_by_key(|end| (steady(end), core::cmp::Reverse(*end)))
 }
 
+/// Whether a NAT may look as it does because its router takes what comes unasked, the server's knocks too, for connections of its
+/// own, and gives what is sent there afterwards another port.
+fn looks_spoilt(end: &Behaviour) -> bool {
+    end.strict && end.mapping == Mapping::ByAddressAndPort
+}
+
 impl Server {
     /// How the NAT in front of a client behaves, as far as [`Doors`](crate::config::Doors) could tell; `None` if they could not,
     /// or not yet: it takes about a second from when the client was accepted.
@@ -144,16 +168,26 @@ impl Server {
         };
         let barred = !self.may_punch(from, peer, true);
         let busy = barred || search.step == Step::Over || (search.step != Step::None && now < search.until);
-        if busy || !(techniques.prediction || techniques.birthday) {
+        let free = |id| self.client(id).is_some_and(|s| s.search.is_none_or(|part| now >= part.until));
+        if busy || !free(from) || !free(peer) {
             return;
         }
-        let Some(known) = self.behaviours(now, from, peer) else { return };
-        let free = |id| self.client(id).is_some_and(|s| s.search.is_none_or(|part| now >= part.until));
-        // Where both keep their ports, plain punching is all that is needed.
-        let plain = known.iter().all(|end| end.mapping == Mapping::Same);
-        if !plain && free(from) && free(peer) {
+        let known = self.behaviours(now, from, peer);
+        // Where both keep their ports, plain punching is all that is needed, unless a router spoils it.
+        let plain = known.is_some_and(|known| known.iter().all(|end| end.mapping == Mapping::Same));
+        if plain || (known.is_none() && self.stay_unknown(now, from, peer)) {
+            if techniques.openers && search.openings < OPENINGS {
+                self.prepare(now, from, peer, epoch);
+            }
+        } else if known.is_some() && (techniques.prediction || techniques.birthday) {
             self.measure(now, from, peer, epoch);
         }
+    }
+
+    /// Whether nothing more will be found out of the NATs of two that are behind different ones.
+    fn stay_unknown(&self, now: Instant, a: PeerId, b: PeerId) -> bool {
+        let (Some(a), Some(b)) = (self.client(a), self.client(b)) else { return false };
+        a.addr.ip() != b.addr.ip() && a.discovery.is_over(now) && b.discovery.is_over(now)
     }
 
     /// What is known of the NATs of two clients that are behind different ones.
@@ -179,6 +213,40 @@ impl Server {
         }
     }
 
+    /// Has both ends open a socket that nobody has sent anything to.
+    fn prepare(&mut self, now: Instant, a: PeerId, b: PeerId, epoch: u64) {
+        let number = self.next_search;
+        self.next_search = self.next_search.wrapping_add(1).max(1);
+        let Some(search) = self.pairs.search_mut(a, b) else { return };
+        (search.number, search.step, search.until) = (number, Step::Preparing, now + STEP);
+        for (to, peer) in [(a, b), (b, a)] {
+            if let Some(session) = self.client_mut(to) {
+                session.search = Some(Part { peer, number, until: now + STEP, ports: [None; MEASURED] });
+            }
+            self.order(now, to, peer, epoch, number, Plan::Measure { sockets: 1 });
+        }
+    }
+
+    /// Has both ends open their NATs towards the socket that the other took last, then challenge it.
+    fn open(&mut self, now: Instant, a: PeerId, b: PeerId) {
+        let (Some(search), Some(epoch)) = (self.pairs.search(a, b), self.pairs.epoch(a, b)) else { return };
+        let number = search.number;
+        let seen = [a, b].map(|id| {
+            let session = self.client(id)?;
+            let part = session.search.filter(|part| part.number == number)?;
+            let port = part.ports.iter().rev().find_map(|port| *port)?;
+            Some((SocketAddr::new(session.addr.ip(), port), session.rtt()))
+        });
+        let [Some((at_a, rtt_a)), Some((at_b, rtt_b))] = seen else { return };
+        let Some(search) = self.pairs.search_mut(a, b) else { return };
+        (search.step, search.until, search.openings) = (Step::Opening, now + STEP, search.openings + 1);
+        let opens_for = rtt_a.max(rtt_b).saturating_add(OPENS_FOR);
+        let after_ms = u16::try_from(opens_for.as_millis()).unwrap_or(u16::MAX);
+        for (to, peer, at) in [(a, b, at_b), (b, a, at_a)] {
+            self.order(now, to, peer, epoch, number, Plan::Open { at, after_ms });
+        }
+    }
+
     fn order(&mut self, now: Instant, to: PeerId, peer: PeerId, epoch: u64, number: u32, plan: Plan) {
         self.tell(now, to.slot(), &ToClient::Search { peer, epoch, number, plan });
     }
@@ -195,10 +263,18 @@ impl Server {
             Some(port @ None) => *port = Some(from.port()),
             _ => return,
         }
+        let search = self.pairs.search(me, peer).filter(|s| s.number == observe.search);
+        if search.is_some_and(|s| s.step == Step::Preparing) {
+            let number = observe.search;
+            let seen = |id| self.client(id).and_then(|s| s.search).is_some_and(|p| p.number == number && p.ports.iter().any(Option::is_some));
+            if seen(me) && seen(peer) {
+                self.open(now, me, peer);
+            }
+            return;
+        }
         let Some(known) = self.behaviours(now, me, peer) else { return };
         let done = |id, end: Behaviour| end.mapping == Mapping::Same || self.measured(id, observe.search).is_some();
-        let search = self.pairs.search(me, peer);
-        let measuring = search.is_some_and(|s| s.step == Step::Measuring && s.number == observe.search);
+        let measuring = search.is_some_and(|s| s.step == Step::Measuring);
         if measuring && done(me, known[0]) && done(peer, known[1]) {
             self.decide(now, me, peer, true);
         }
@@ -229,6 +305,8 @@ impl Server {
         {
             let [by, to] = if scatters == 0 { [a, b] } else { [b, a] };
             self.sweep(now, by, to, epoch, number, given[scatters]);
+        } else if self.config.techniques.openers && search.openings == 0 && known.iter().all(looks_spoilt) {
+            self.open(now, a, b);
         } else {
             let hopeless = random || roles(known).is_none();
             self.stop(now, a, b, if hopeless { RelayReason::Unpredictable } else { RelayReason::BudgetSpent });
@@ -353,9 +431,19 @@ impl Server {
         let known = self.pairs.search(from, peer).filter(|s| s.number == number);
         let Some(search) = known.filter(|_| self.pairs.epoch(from, peer) == Some(epoch)) else { return };
         match (outcome, search.step) {
-            (_, Step::None | Step::Over) => {}
+            (_, Step::None | Step::Resting | Step::Over) => {}
+            (Outcome::NoSockets, Step::Preparing) => self.stop(now, from, peer, RelayReason::NoAnswer),
             (Outcome::NoSockets, _) => self.stop(now, from, peer, RelayReason::NoSockets),
             (Outcome::Spent, Step::Measuring) => self.forget_search(from, peer),
+            (Outcome::Spent, Step::Preparing) => self.stop(now, from, peer, RelayReason::NoAnswer),
+            (Outcome::Spent, Step::Opening) => {
+                let known = self.behaviours(now, from, peer);
+                let hopeless = known.is_some_and(|known| roles(known).is_none());
+                self.stop(now, from, peer, if hopeless { RelayReason::Unpredictable } else { RelayReason::NoAnswer });
+                if let Some(search) = self.pairs.search_mut(from, peer).filter(|s| !hopeless && s.openings < OPENINGS) {
+                    (search.step, search.until) = (Step::Resting, now + REST);
+                }
+            }
             (Outcome::Spent, Step::Predicting) if search.predictions < PREDICTIONS => {
                 self.measure(now, from, peer, epoch)
             }

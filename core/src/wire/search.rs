@@ -49,8 +49,15 @@ pub(crate) enum Plan {
     },
     /// Nothing more.
     Stop {
-        /// Why the pair stays relayed.
+        /// Why the pair stays relayed. `NoAnswer`: for what plain punching came to.
         because: RelayReason,
+    },
+    /// Open the own NAT towards one address by packets that do not get there, then challenge it, by the socket measured last.
+    Open {
+        /// Which address.
+        at: SocketAddr,
+        /// When to begin with what gets there, milliseconds from now: when the peer's NAT is surely open.
+        after_ms: u16,
     },
 }
 
@@ -68,6 +75,7 @@ const PREDICT: u8 = 1;
 const SCATTER: u8 = 2;
 const SWEEP: u8 = 3;
 const STOP: u8 = 4;
+const OPEN: u8 = 5;
 
 impl Plan {
     pub(super) fn write(&self, w: &mut Writer<'_>) -> Result<(), NoRoom> {
@@ -90,6 +98,11 @@ impl Plan {
                 [first, last, probes, after_ms].into_iter().try_for_each(|field| w.u16(field))
             }
             Self::Stop { because } => w.bytes(&[STOP, relay_reason_code(because)]),
+            Self::Open { at, after_ms } => {
+                w.u8(OPEN)?;
+                write_address(w, at)?;
+                w.u16(after_ms)
+            }
         }
     }
 
@@ -106,6 +119,7 @@ impl Plan {
                 after_ms: r.u16()?,
             },
             STOP => Self::Stop { because: relay_reason(r.u8()?)? },
+            OPEN => Self::Open { at: read_address(r)?, after_ms: r.u16()? },
             _ => return Err(Malformed::Value),
         })
     }
@@ -126,13 +140,14 @@ impl Outcome {
 pub(crate) fn plans() -> impl proptest::strategy::Strategy<Value = Plan> {
     use proptest::prelude::*;
     let at = any::<SocketAddr>().prop_map(|at| SocketAddr::new(at.ip(), at.port()));
-    (0u8..5, at, any::<(i16, u8, [u16; 4])>(), 1u8..10).prop_map(|(kind, at, (stride, count, fields), reason)| {
+    (0u8..6, at, any::<(i16, u8, [u16; 4])>(), 1u8..10).prop_map(|(kind, at, (stride, count, fields), reason)| {
         let [first, last, probes, after_ms] = fields;
         match kind {
             MEASURE => Plan::Measure { sockets: count },
             PREDICT => Plan::Predict { at, stride, count },
             SCATTER => Plan::Scatter { at, sockets: probes },
             SWEEP => Plan::Sweep { at, first, last, probes, after_ms },
+            OPEN => Plan::Open { at, after_ms },
             _ => Plan::Stop { because: relay_reason(reason).unwrap() },
         }
     })

@@ -187,12 +187,13 @@ struct Tried {
     predicted: u32,
     scattered: u32,
     swept: u32,
+    opened: u32,
 }
 
 impl From<PeerReport> for Tried {
     fn from(report: PeerReport) -> Self {
         let PeerReport { time_to_direct, rounds, holes, searches, challenges, responses, candidates, .. } = report;
-        let Searches { measured, predicted, scattered, swept } = searches;
+        let Searches { measured, predicted, scattered, swept, opened } = searches;
         let time_to_direct_ns = time_to_direct.map(nanos);
         Self {
             time_to_direct_ns,
@@ -205,6 +206,7 @@ impl From<PeerReport> for Tried {
             predicted,
             scattered,
             swept,
+            opened,
         }
     }
 }

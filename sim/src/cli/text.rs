@@ -132,9 +132,10 @@ fn tried(scenario: &Scenario, outcome: &Outcome, out: &mut impl Write) -> io::Re
             let mut row = vec![format!("{} →", name(from)), name(to).to_owned(), time(report.time_to_direct)];
             row.extend([report.rounds, report.candidates].map(|n| n.to_string()));
             row.extend([report.challenges, report.responses].map(|n| n.to_string()));
-            let Searches { measured, predicted, scattered, swept } = report.searches;
-            let all = [(measured, "measured"), (predicted, "predicted"), (scattered, "scattered"), (swept, "swept")];
-            let done = all.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
+            let Searches { measured, predicted, scattered, swept, opened } = report.searches;
+            let probing = [(scattered, "scattered"), (swept, "swept")];
+            let all = [(measured, "measured"), (opened, "opened"), (predicted, "predicted")].into_iter().chain(probing);
+            let done = all.filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
             row.extend([report.holes.to_string(), done.collect::<Vec<_>>().join(", ")]);
             rows.push(row);
         }

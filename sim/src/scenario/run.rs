@@ -568,6 +568,7 @@ fn server_host(
         let mut config = ServerConfig { suites: secure::suites(true), ..ServerConfig::new(SERVER_KEY, APP, seed) };
         config.techniques.prediction = matches!(techniques, Tried::Predict | Tried::All);
         config.techniques.birthday = matches!(techniques, Tried::Birthday | Tried::All);
+        config.techniques.openers = matches!(techniques, Tried::All);
         config.limits.search.probes = probes;
         if cookies {
             // Two clients that begin within five seconds are too many.

@@ -136,7 +136,7 @@ fn summary(peer: PeerId, account: &Account, leg: Leg) -> Value {
             "rounds": report.rounds, "addresses": report.candidates, "probes": report.challenges,
             "answers": report.responses, "holes": report.holes, "measured": report.searches.measured,
             "predicted": report.searches.predicted, "scattered": report.searches.scattered,
-            "swept": report.searches.swept,
+            "swept": report.searches.swept, "opened": report.searches.opened,
         })),
     })
 }
