@@ -214,6 +214,34 @@ pub(crate) fn wait_readable(sockets: &[Udp], streams: &Streams, max: Duration) {
     system::wait_readable(sockets.iter().map(|s| &s.socket), streams, max);
 }
 
+/// The address to bind a client's socket to that is to reach `server`, and by the other family whoever else has it: `[::]` where this
+/// system carries both families on one socket.
+pub(crate) fn any_for(server: SocketAddr) -> SocketAddr {
+    let both = || -> io::Result<bool> {
+        let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_only_v6(false)?;
+        socket.bind(&SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0).into())?;
+        // A system that is told to have no IPv6 may still give such a socket.
+        Ok(!socket.only_v6()?)
+    };
+    let ipv6 = server.is_ipv6() || both().unwrap_or(false);
+    let any: IpAddr = if ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    SocketAddr::new(any, 0)
+}
+
+/// This host's IPv6 address, if what is bound to `bound` carries both families and it has one that is neither of its network alone
+/// nor of itself.
+pub(crate) fn global_ipv6(bound: SocketAddr) -> Option<Ipv6Addr> {
+    let mut found = Vec::new();
+    if bound.is_ipv6() && bound.ip().is_unspecified() {
+        own_addresses(bound, &mut found);
+    }
+    found.into_iter().find_map(|ip| match ip {
+        IpAddr::V6(ip) if !ip.is_unique_local() && !ip.is_unicast_link_local() && !ip.is_loopback() => Some(ip),
+        _ => None,
+    })
+}
+
 /// The addresses that this host would talk from, one a family, as the routing table has it. Nothing is sent.
 pub(crate) fn own_addresses(bound: SocketAddr, found: &mut Vec<IpAddr>) {
     found.clear();

@@ -3,7 +3,7 @@
 use crate::driver::{Driver, DriverStats, UpdateError};
 use crate::recording::{RecordError, Recording};
 use crate::seed::{SeedError, aes_hardware, os_seed};
-use crate::socket::BindError;
+use crate::socket::{BindError, any_for};
 use posse_core::client::{Client as Machine, Memory, PeerView, SendError, Sent, ServerTime, UnknownPeer};
 use posse_core::config::{ClientConfig, ConfigError, Congestion, Limits, Timers};
 use posse_core::secure::suites;
@@ -11,7 +11,7 @@ use posse_core::{
     CandidateReport, Channel, ClientEvent, GroupId, Instant, Leg, LegReason, Machine as _, PathPolicy, PeerId,
     PeerReport, SendOptions, To,
 };
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// What a client is told.
@@ -28,7 +28,7 @@ pub struct ClientOptions {
     pub token: Vec<u8>,
     /// What a login server gave for this server, if it wants such: see [`posse_core::ticket`]. Empty for none.
     pub ticket: Vec<u8>,
-    /// Where the socket is bound. By default any port on every address of the server's family.
+    /// Where the socket is bound. By default any port on every address, of both families where the system has that.
     pub bind: SocketAddr,
     /// Its bounds.
     pub limits: Limits,
@@ -47,14 +47,13 @@ pub struct ClientOptions {
 impl ClientOptions {
     /// A client of `server` with no token and everything else by default.
     pub fn new(server: SocketAddr, server_key: [u8; 32], app: u64) -> Self {
-        let any: IpAddr = if server.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
         Self {
             server,
             server_key,
             app,
             token: Vec::new(),
             ticket: Vec::new(),
-            bind: SocketAddr::new(any, 0),
+            bind: any_for(server),
             limits: Limits::default(),
             timers: Timers::default(),
             congestion: Congestion::default(),

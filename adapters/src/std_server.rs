@@ -17,7 +17,7 @@ use posse_core::{
     Channel, GroupId, Instant, Leg, LoginId, Machine as _, PairReport, Path, PathPolicy, PeerId, SendOptions,
     ServerEvent, Target, To,
 };
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 /// What a server is told.
@@ -50,6 +50,9 @@ pub struct ServerOptions {
     pub techniques: Techniques,
     /// Where clients can reach it, told to each of them: for a server behind a NAT or a load balancer. At most 8.
     pub advertised_addrs: Vec<SocketAddr>,
+    /// The IPv6 address at which clients that come by IPv4 are asked to show that they have IPv6, too, so that they can reach each other
+    /// by it. `None`: this host's own, if the server is bound to `[::]`, which carries both, and the host has one that is global.
+    pub ipv6: Option<Ipv6Addr>,
     /// How many logins are read.
     pub admission: Admission,
     /// Whether clients need a ticket, and which are good. `None`: they need none.
@@ -74,6 +77,7 @@ impl ServerOptions {
             doors: Doors::default(),
             techniques: Techniques::default(),
             advertised_addrs: Vec::new(),
+            ipv6: None,
             admission: Admission::default(),
             tickets: None,
             tcp: true,
@@ -96,6 +100,10 @@ impl ServerOptions {
         config.admission = self.admission;
         config.advertised_addrs = self.advertised_addrs;
         config.tickets = self.tickets;
+        let chosen = if self.tcp && addr.port() == 0 { crate::streams::free_for_both(addr) } else { None };
+        let port = chosen.unwrap_or(addr).port();
+        let ipv6 = self.ipv6.or_else(|| crate::socket::global_ipv6(addr)).filter(|_| port != 0);
+        config.ipv6 = ipv6.map(|ip| SocketAddrV6::new(ip, port, 0, 0));
         #[cfg(feature = "recorder")]
         let wish = self.record.map(|file| (file, posse_record::Construction::Server(Box::new(config.clone()))));
         #[cfg_attr(not(feature = "recorder"), expect(unused_mut, reason = "nothing taps it"))]
@@ -104,7 +112,6 @@ impl ServerOptions {
         let recording = Recording::begin(&mut machine, wish)?;
         #[cfg(not(feature = "recorder"))]
         let recording = Recording::default();
-        let chosen = if self.tcp && addr.port() == 0 { crate::streams::free_for_both(addr) } else { None };
         let mut driver = Driver::begin(chosen.unwrap_or(addr), machine, recording)?;
         if self.tcp {
             driver.listen()?;

@@ -70,3 +70,35 @@ fn a_server_with_another_port_and_another_address_learns_that_nothing_stands_bef
     };
     assert_eq!((known.mapping, known.strict), (posse::NatMapping::Same, false));
 }
+
+#[test]
+fn clients_that_log_in_by_ipv4_show_their_ipv6_addresses_and_reach_each_other_there() {
+    if std::net::UdpSocket::bind((std::net::Ipv6Addr::LOCALHOST, 0)).is_err() {
+        return;
+    }
+    let mut options = ServerOptions::new([9; 32], 7);
+    options.ipv6 = Some(std::net::Ipv6Addr::LOCALHOST);
+    let mut server = Server::bind((std::net::Ipv6Addr::UNSPECIFIED, 0).into(), options).unwrap();
+    let at = std::net::SocketAddr::from(([127, 0, 0, 1], server.local_addr().port()));
+    let options = ClientOptions::new(at, server.public_key(), 7);
+    let mut clients = [0, 1].map(|_| Client::connect(options.clone()).unwrap());
+    let (start, mut group) = (Instant::now(), None);
+    let found = loop {
+        clients.iter_mut().for_each(|client| turn(&mut server, client));
+        // They are asked 0.8 s after the login.
+        if let [Some(one), Some(other)] = [clients[0].id(), clients[1].id()] {
+            if group.is_none() && start.elapsed() > Duration::from_millis(1_500) {
+                group = Some(server.create_group(&[one, other], Default::default()).unwrap());
+            }
+            let answers =
+                |candidate: &posse::CandidateReport| candidate.address.is_ipv6() && candidate.answered.is_some();
+            if clients[0].candidates(other).any(|candidate| answers(&candidate)) {
+                break true;
+            }
+        }
+        if start.elapsed() > Duration::from_secs(10) {
+            break false;
+        }
+    };
+    assert!(found, "{:?}", clients[0].id());
+}

@@ -10,7 +10,7 @@ use crate::secure::Crypto;
 use crate::time::Duration;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{SocketAddr, SocketAddrV6};
 use thiserror::Error;
 
 /// What a client is told at construction.
@@ -85,6 +85,9 @@ pub struct ServerConfig {
     /// Where clients can reach it, told to each of them: for a server behind a NAT or a load balancer, which cannot know. At
     /// most 8; they need not be different from what a client has.
     pub advertised_addrs: Vec<SocketAddr>,
+    /// Where its main socket hears by IPv6, if it hears by IPv4 as well. Clients that came by IPv4 are asked to show an IPv6 address of
+    /// theirs there, at which peers that have one, too, can reach them. `None`: IPv6 is for those who log in by it.
+    pub ipv6: Option<SocketAddrV6>,
     /// How many logins it reads.
     pub admission: Admission,
     /// Whether clients need a ticket, and which are good. `None`: they need none.
@@ -155,6 +158,7 @@ impl ServerConfig {
             congestion: Congestion::default(),
             admission: Admission::default(),
             advertised_addrs: Vec::new(),
+            ipv6: None,
             tickets: None,
             doors: Doors::default(),
             techniques: Techniques::default(),

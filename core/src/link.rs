@@ -5,6 +5,7 @@
 //! transport, and those that concern the link itself come back: path challenges and responses to the puncher, key shares to
 //! the packet protection, a close to the owner. Nothing in here knows of groups.
 
+mod asking;
 mod hold;
 mod preference;
 mod route;
@@ -428,8 +429,12 @@ impl Link {
             },
             LinkFrame::Response(token) => match (&mut self.direct, &mut self.roaming) {
                 (Some(direct), _) => direct.punch.on_response(now, token),
-                (None, Some(roaming)) => roaming.on_response(now, token),
-                (None, None) => self.answered = Some(token),
+                (None, roaming) => {
+                    if let Some(roaming) = roaming {
+                        roaming.on_response(now, token);
+                    }
+                    self.answered = Some(token);
+                }
             },
             LinkFrame::KeyShare(public) if self.direct.is_some() => {
                 self.protection.on_share(&public).map_err(|_| Violation::KeyShare)?;
@@ -619,18 +624,6 @@ impl Link {
         Some(Goodbye::new(now, sealed, to, self.transport.pto(MAIN)))
     }
 
-    /// Answers a client's challenge to where it came from. False if there is no room.
-    pub(crate) fn answer_asked(&mut self, now: Instant, by: Way, token: u64, out: &mut Outbox) -> bool {
-        let body = Body::Probe { challenge: None, response: Some(token) };
-        self.packet(now, MAIN, &mut Route::Straight(by), out, body)
-    }
-
-    /// Asks the server over UDP whether that works. False if there is no room.
-    pub(crate) fn ask_over_udp(&mut self, now: Instant, server: Way, token: u64, out: &mut Outbox) -> bool {
-        let body = Body::Probe { challenge: Some(token), response: None };
-        self.packet(now, MAIN, &mut Route::Straight(server), out, body)
-    }
-
     /// This end's part of the main path goes by another leg.
     pub(crate) fn change_leg(&mut self, now: Instant, leg: Leg) {
         self.streams[0] = leg == Leg::Tcp;
@@ -651,16 +644,6 @@ impl Link {
             self.transport.set_stream(self.streams.contains(&true));
             self.transport.probe(MAIN);
         }
-    }
-
-    /// Has the server look at where this packet comes from. False if there is no room.
-    pub(crate) fn observe(&mut self, now: Instant, by: Way, observe: Observe, out: &mut Outbox) -> bool {
-        self.packet(now, MAIN, &mut Route::Straight(by), out, Body::Observe(observe))
-    }
-
-    /// Knocks at the client's NAT from a door of the server. False if there is no room.
-    pub(crate) fn knock(&mut self, now: Instant, by: Way, door: u8, out: &mut Outbox) -> bool {
-        self.packet(now, MAIN, &mut Route::Straight(by), out, Body::Knock(door))
     }
 
     fn answer(&mut self, now: Instant, route: &mut Route<'_>, out: &mut Outbox) -> bool {

@@ -4,6 +4,7 @@ use crate::code::{Get, Put, Unknown};
 use posse_core::config::{Admission, Doors, Rate, SearchLimits, Techniques, Tickets};
 use posse_core::secure::{Crypto, suites};
 use posse_core::{Algorithm, ClientConfig, Congestion, Limits, ServerConfig, Timers};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// What a machine was told at construction: enough to make it again.
@@ -48,6 +49,7 @@ impl Construction {
                 put.u64(probes_an_address.into());
                 put.size(config.advertised_addrs.len());
                 config.advertised_addrs.iter().for_each(|addr| put.addr(*addr));
+                put.option(config.ipv6.map(SocketAddr::V6), Put::addr);
                 put_admission(put, config);
                 put.policy(config.policy);
                 Ok(())
@@ -88,6 +90,11 @@ impl Construction {
                 for _ in 0..addrs {
                     config.advertised_addrs.push(get.addr()?);
                 }
+                config.ipv6 = match get.option(Get::addr)? {
+                    Some(SocketAddr::V6(addr)) => Some(addr),
+                    Some(SocketAddr::V4(_)) => return None,
+                    None => None,
+                };
                 get_admission(get, &mut config)?;
                 config.policy = get.policy()?;
                 Self::Server(Box::new(config))

@@ -1,6 +1,7 @@
 //! A server and clients joined without a network in between, so that a test can reach into them, be hostile, and look at
 //! every datagram.
 
+mod ipv6;
 mod outages;
 mod rejoin;
 
@@ -45,8 +46,12 @@ impl Bench {
     }
 
     fn configured(addresses: &[&str], change: impl Fn(&mut ClientConfig)) -> Self {
+        Self::served(ServerConfig::new(KEY, 1, [1; 32]), addresses, change)
+    }
+
+    fn served(server: ServerConfig, addresses: &[&str], change: impl Fn(&mut ClientConfig)) -> Self {
         let now = Instant::from_millis(1);
-        let server = Server::new(now, ServerConfig::new(KEY, 1, [1; 32])).unwrap();
+        let server = Server::new(now, server).unwrap();
         let clients: Vec<_> = addresses
             .iter()
             .zip(2u8..)
@@ -88,6 +93,7 @@ impl Bench {
     fn take(&mut self, from: SocketAddr, out: &Outbox) {
         for (transmit, bytes) in out.sends() {
             let crate::outbox::Via::Datagram { to, .. } = transmit.via else { panic!("a datagram") };
+            let from = if to.is_ipv6() && from.is_ipv4() { ipv6::of(from) } else { from };
             self.sent_to.push(to);
             let size = transmit.segment.map_or(bytes.len(), usize::from);
             self.flying.extend(bytes.chunks(size).map(|b| Datagram { from, to, bytes: b.into() }));
@@ -113,9 +119,10 @@ impl Bench {
         let Datagram { from, to, ref mut bytes } = datagram;
         let ecn = crate::machine::Ecn::NotCapable;
         let input = Input::Datagrams { socket: SocketId::MAIN, from, local: None, ecn, stride: 0, bytes };
-        if to == SERVER {
+        if to == SERVER || to == ipv6::of(SERVER) {
             self.server.handle(self.now, input, &mut out);
-        } else if let Some((_, client)) = self.clients.iter_mut().find(|(addr, _)| *addr == to) {
+        } else if let Some((_, client)) = self.clients.iter_mut().find(|(addr, _)| *addr == to || ipv6::of(*addr) == to)
+        {
             client.handle(self.now, input, &mut out);
         }
         self.take(to, &out);

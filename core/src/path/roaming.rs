@@ -164,6 +164,11 @@ impl Roaming {
         Some(Ask { to: trial.to, token: sent.new })
     }
 
+    /// A token for a challenge that is no part of a trial.
+    pub(crate) fn token(&mut self) -> u64 {
+        self.rng.u64()
+    }
+
     /// Says once where the session went.
     pub(crate) fn poll_moved(&mut self) -> Option<Moved> {
         self.moved.take()

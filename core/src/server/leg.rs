@@ -5,6 +5,8 @@
 //! is followed once that address has proven itself as any change of address does ([`crate::path::Roaming`]). A stream that
 //! breaks leaves the address.
 
+use super::discovery::Discovery;
+use super::ipv6::Ipv6;
 use super::session::{Phase, Session};
 use super::{Queued, Server};
 use crate::event::ServerEvent;
@@ -17,6 +19,7 @@ use crate::outbox::Outbox;
 use crate::path::Way;
 use crate::relay::Reach;
 use crate::time::Instant;
+use crate::wire::control::{Candidates, ToClient};
 use core::net::SocketAddr;
 
 /// By which way packets go to a session's client.
@@ -120,6 +123,19 @@ impl Server {
                 self.punch(now, me, peer, epoch);
                 self.punch(now, peer, me, epoch);
             }
+        }
+    }
+
+    /// Finds out, from the beginning, how the NAT before a client behaves.
+    pub(super) fn discover(&mut self, now: Instant, slot: u32) {
+        let (doors, ipv6) = (self.config.doors, self.config.ipv6);
+        // Of a client that UDP does not reach there is nothing to find out.
+        let Some(session) = self.session_mut(slot).filter(|s| s.stream.is_none()) else { return };
+        (session.discovery, session.ipv6) = (Discovery::new(now, &doors), Ipv6::Unknown);
+        let main = ipv6.filter(|_| session.addr.is_ipv4()).map(SocketAddr::V6);
+        let doors: Candidates = doors.iter().map(|(_, addr)| addr).chain(main).collect();
+        if !doors.as_slice().is_empty() {
+            self.tell(now, slot, &ToClient::Doors { doors });
         }
     }
 

@@ -10,6 +10,7 @@ mod counters;
 mod discovery;
 mod due;
 mod hosts;
+mod ipv6;
 mod leg;
 mod lifetime;
 mod login;
@@ -41,14 +42,13 @@ use crate::secure::{OpenError, ServerLogin, public_key};
 use crate::time::Instant;
 use crate::transport::{MAIN, TransportConfig};
 use crate::wire::buf::Writer;
-use crate::wire::control::{Candidates, MAX_LEN, ToClient, ToServer};
+use crate::wire::control::{MAX_LEN, ToClient, ToServer};
 use crate::wire::header::{self, Kind};
 use admission::Admission;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
-use discovery::Discovery;
 use hashbrown::HashMap;
 use pairs::Pairs;
 use policy::Policies;
@@ -385,6 +385,7 @@ impl Server {
         if let Some(observe) = session.link.take_observe() {
             match observe.search {
                 0 if session.addr.ip() == from.at.ip() => session.discovery.on_seen(from.socket, from.at),
+                0 if by.is_none() => session.ask_by_ipv6(now, from, out),
                 0 => {}
                 _ => self.on_observed(now, slot, from.at, observe),
             }
@@ -402,6 +403,9 @@ impl Server {
                 return;
             }
             Err(Unusable::Violation(_)) => over = Some(EndReason::Violation),
+        }
+        if let Some(token) = session.link.take_answered() {
+            self.on_answered(now, slot, token);
         }
         self.follow_leg(now, slot, from, by, out);
         let Some(session) = self.session_mut(slot) else { return };
@@ -453,18 +457,6 @@ impl Server {
         }
         if !self.check_udp(now, slot, addr) {
             self.look_again(now, slot);
-        }
-    }
-
-    /// Finds out, from the beginning, how the NAT before a client behaves.
-    fn discover(&mut self, now: Instant, slot: u32) {
-        let doors = self.config.doors;
-        // Of a client that UDP does not reach there is nothing to find out.
-        let Some(session) = self.session_mut(slot).filter(|s| s.stream.is_none()) else { return };
-        session.discovery = Discovery::new(now, &doors);
-        let doors: Candidates = doors.iter().map(|(_, addr)| addr).collect();
-        if !doors.as_slice().is_empty() {
-            self.tell(now, slot, &ToClient::Doors { doors });
         }
     }
 

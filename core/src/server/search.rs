@@ -266,7 +266,11 @@ impl Server {
         let search = self.pairs.search(me, peer).filter(|s| s.number == observe.search);
         if search.is_some_and(|s| s.step == Step::Preparing) {
             let number = observe.search;
-            let seen = |id| self.client(id).and_then(|s| s.search).is_some_and(|p| p.number == number && p.ports.iter().any(Option::is_some));
+            let seen = |id| {
+                self.client(id)
+                    .and_then(|s| s.search)
+                    .is_some_and(|p| p.number == number && p.ports.iter().any(Option::is_some))
+            };
             if seen(me) && seen(peer) {
                 self.open(now, me, peer);
             }

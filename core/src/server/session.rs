@@ -4,6 +4,7 @@
 //! and *online* when the application accepts it. Each phase but the last has a deadline.
 
 use super::discovery::Discovery;
+use super::ipv6::Ipv6;
 use super::lifetime::Lifetime;
 use super::policy::Wishes;
 use super::presence::Shown;
@@ -100,6 +101,8 @@ pub(super) struct Session {
     pub(super) local: Candidates,
     /// How long mappings of its NAT live.
     pub(super) lifetime: Lifetime,
+    /// Where it can be reached by IPv6, if its session is at another address.
+    pub(super) ipv6: Ipv6,
     /// Which ways the client wishes its traffic with peers to go.
     pub(super) wishes: Wishes,
     pub(super) user_data: Box<[u8]>,
@@ -174,6 +177,7 @@ impl Session {
             search: None,
             local: Candidates::new(),
             lifetime: Lifetime::default(),
+            ipv6: Ipv6::default(),
             wishes: Wishes::default(),
             user_data: Box::default(),
             request,
@@ -222,13 +226,14 @@ impl Session {
         LoginId::new(self.peer.slot(), self.peer.generation())
     }
 
-    /// Where the peers of this client may probe it: its address as seen here and, for a peer behind the same address,
-    /// those on its own network. The first is never crowded out.
+    /// Where the peers of this client may probe it: its IPv6 address, for a peer that has one, too, its address as seen here
+    /// and, for a peer behind the same address, those on its own network. The first are never crowded out.
     pub(super) fn candidates_for(&self, other: &Self) -> Candidates {
         let local = if self.addr.ip() == other.addr.ip() { self.local.as_slice() } else { &[] };
         // Where a stream came from is no place for datagrams.
         let observed = Some(self.addr).filter(|_| self.udp_known && self.stream.is_none());
-        observed.into_iter().chain(local.iter().copied()).collect()
+        let ipv6 = self.ipv6.proven().filter(|_| self.stream.is_none() && other.has_ipv6());
+        ipv6.into_iter().chain(observed).chain(local.iter().copied()).collect()
     }
 
     pub(super) fn leg(&self) -> Leg {
