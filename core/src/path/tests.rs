@@ -123,7 +123,7 @@ fn a_challenge_is_answered_to_its_source_and_over_the_relay_and_returned() {
     assert_eq!(answers.len(), 2, "the challenge travels with the answer: {answers:?}");
     assert_eq!((answers[0].over, answers[0].response), (Over::Direct(at(9).into()), Some(42)));
     assert!(answers[0].challenge.is_some());
-    assert_eq!(answers[1], Probe { over: Over::Relay, challenge: None, response: Some(42) });
+    assert_eq!(answers[1], Probe::whole(Over::Relay, None, Some(42)));
 }
 
 #[test]
