@@ -413,6 +413,20 @@ impl Server {
         }
     }
 
+    /// The search goes on under another number: what the other end still says of the step before is not of the next one.
+    fn renumber(&mut self, a: PeerId, b: PeerId) {
+        let number = self.next_search;
+        self.next_search = self.next_search.wrapping_add(1).max(1);
+        if let Some(search) = self.pairs.search_mut(a, b) {
+            search.number = number;
+        }
+        for (id, peer) in [(a, b), (b, a)] {
+            if let Some(part) = self.client_mut(id).and_then(|s| s.search.as_mut()).filter(|part| part.peer == peer) {
+                part.number = number;
+            }
+        }
+    }
+
     /// Neither has a part in the other's search any more.
     fn release(&mut self, a: PeerId, b: PeerId) {
         for (id, peer) in [(a, b), (b, a)] {
@@ -451,7 +465,10 @@ impl Server {
             (Outcome::Spent, Step::Predicting) if search.predictions < PREDICTIONS => {
                 self.measure(now, from, peer, epoch)
             }
-            (Outcome::Spent, Step::Predicting) => self.decide(now, from, peer, false),
+            (Outcome::Spent, Step::Predicting) => {
+                self.renumber(from, peer);
+                self.decide(now, from, peer, false);
+            }
             (Outcome::Spent, Step::Sweeping) => self.stop(now, from, peer, RelayReason::BudgetSpent),
         }
     }
