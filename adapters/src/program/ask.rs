@@ -56,7 +56,9 @@ impl Asking {
     /// The address that this host talks to the server from.
     pub(crate) fn own(&self) -> SocketAddr {
         let bound = self.client.local_addr();
-        let any = SocketAddr::new(bound.ip(), 0);
+        // A socket of both families talks to an IPv4 server by IPv4.
+        let ipv4 = bound.ip().is_unspecified() && self.server.is_ipv4();
+        let any = SocketAddr::new(if ipv4 { std::net::Ipv4Addr::UNSPECIFIED.into() } else { bound.ip() }, 0);
         // Connecting a UDP socket sends nothing: it only asks the routing table.
         let probe = UdpSocket::bind(any).and_then(|s| s.connect(self.server).and_then(|()| s.local_addr()));
         probe.map_or(bound, |own| SocketAddr::new(own.ip(), bound.port()))
