@@ -28,8 +28,8 @@ pub(crate) fn simulate(scenario: &Scenario) -> Result<Outcome, String> {
 /// Whether a client's own leg went by TCP at the end; it begins over UDP.
 fn by_tcp(timeline: &[Entry], client: usize) -> bool {
     let own = timeline.iter().filter(|entry| entry.who == Some(Host::Client(ClientIndex(client))));
-    let legs = own.filter_map(|entry| if let What::Leg(leg, _) = entry.what { Some(leg) } else { None });
-    legs.last() == Some(Leg::Tcp)
+    let mut legs = own.filter_map(|entry| if let What::Leg(leg, _) = entry.what { Some(leg) } else { None });
+    legs.next_back() == Some(Leg::Tcp)
 }
 
 fn way(story: &PathStory) -> String {
