@@ -71,9 +71,10 @@ impl Presence {
         self.offline = false;
     }
 
-    /// Nobody will answer what was asked until now. Whether there was anything, which is to be asked again.
+    /// Nobody will answer what was asked until now. Whether something is to be asked again: what was, or whether an end that
+    /// did not answer is back.
     pub(crate) fn forget_question(&mut self) -> bool {
-        self.asked.take().is_some()
+        self.asked.take().is_some() || self.offline
     }
 
     /// This end stood still until now.
@@ -94,10 +95,12 @@ impl Presence {
         core::mem::take(&mut self.revived)
     }
 
-    /// When to ask though there is nothing to say.
+    /// When to ask though there is nothing to say. An end that is offline is asked at once if no question is under way: it may
+    /// well say something now and then, and only an answer makes it online again.
     pub(crate) fn ask_at(&self, timers: &Timers) -> Option<Instant> {
         let late = timers.server_keepalive.saturating_add(LATE);
-        self.asked.is_none().then(|| self.heard.max(self.grace - GRACE) + late)
+        let at = if self.offline { self.heard } else { self.heard.max(self.grace - GRACE) + late };
+        self.asked.is_none().then_some(at)
     }
 
     /// When silence ends the link, if it may last for `limit`.
@@ -187,6 +190,21 @@ mod tests {
             assert!(!presence.check(at(ms), &timers()));
         }
         assert!(presence.check(at(10_100), &timers()));
+    }
+
+    #[test]
+    fn who_is_offline_is_asked_again_however_often_the_question_is_given_up() {
+        let mut presence = Presence::new(at(0));
+        presence.on_asked(at(12_000));
+        assert!(presence.check(at(15_000), &timers()));
+        assert_eq!(presence.wake(&timers(), false), None, "a question is under way");
+        presence.on_heard(at(16_000));
+        assert!(presence.forget_question() && presence.forget_question());
+        assert_eq!(presence.wake(&timers(), false), Some(at(16_000)));
+        assert_eq!(presence.wake(&timers(), true), None, "nothing can be sent");
+        presence.on_asked(at(16_000));
+        presence.on_answered(at(16_100));
+        assert!(!presence.forget_question() && presence.wake(&timers(), false) > Some(at(20_000)));
     }
 
     #[test]

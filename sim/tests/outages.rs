@@ -194,3 +194,51 @@ lasts = "10100ms"
     let outcome = run(&scenario, scenario.seed).unwrap();
     assert!(outcome.held(), "{:?}", outcome.broken());
 }
+
+/// The client is reached at a new address and by another leg at one moment: two questions are given up before the third is sent.
+#[test]
+fn a_client_that_moves_and_leaves_tcp_in_one_go_is_not_taken_for_offline_for_good() {
+    let text = r#"
+title = "a NAT that reboots under a client that sleeps on TCP"
+seed = 3579
+duration = "85s"
+[nat.home]
+mapping = "endpoint-independent"
+filtering = "endpoint-independent"
+link = { delay = "10ms" }
+[server]
+link = { delay = "10ms" }
+[client.ann]
+behind = "home"
+link = { delay = "10ms" }
+[[step]]
+do = "send"
+at = "2980ms"
+every = "31ms"
+times = 20
+from = "ann"
+to = "server"
+channel = 1
+size = 16
+[[step]]
+do = "block-udp"
+at = "3600ms"
+link = "ann"
+lasts = "325ms"
+[[step]]
+do = "pause"
+at = "5s"
+host = "ann"
+lasts = "13900ms"
+[[step]]
+do = "reboot"
+at = "6s"
+nat = "home"
+"#;
+    let scenario = Scenario::parse("moves", text).unwrap();
+    let outcome = run(&scenario, scenario.seed).unwrap();
+    let about = |offline| What::Presence { of: client(0), offline };
+    let told = |what: What| outcome.timeline.iter().any(|e| e.who == Some(Host::Server) && e.what == what);
+    assert!(told(about(true)) && told(about(false)), "{:?}", outcome.timeline);
+    assert!(outcome.held(), "{:?}", outcome.broken());
+}

@@ -165,6 +165,33 @@ fn where_the_relay_is_no_faster_traffic_goes_directly() {
     assert!(ran.is_direct(), "{:?}", ran.because());
 }
 
+/// The direct way shows at once that a link became slower, the idle one by the relay only now and then.
+#[test]
+fn an_idle_relay_that_became_slower_too_is_not_taken_for_the_faster_way_for_long() {
+    let text = r#"
+title = "a client that moves to a slower network and says nothing"
+duration = "54s"
+[server]
+link = { delay = "7ms" }
+[client.a]
+link = { delay = "10ms" }
+[client.b]
+link = { delay = "10ms" }
+prefer = "fastest"
+[[step]]
+do = "create-group"
+group = "pair"
+members = ["a", "b"]
+[[step]]
+do = "set-link"
+at = "7s"
+of = "b"
+link = { delay = "44ms" }
+"#;
+    let ran = run(text, 9719, |_| {});
+    assert!(ran.is_direct(), "{:?}", ran.because());
+}
+
 #[test]
 fn unreliable_messages_that_may_only_go_directly_never_take_the_relay() {
     let text = PAIR.replace("at = \"5s\"", "at = \"2s\"\nkind = \"unreliable\"");

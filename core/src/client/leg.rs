@@ -72,9 +72,9 @@ impl Session {
         }
     }
 
-    /// Takes all links over to the leg in use, if it is another one, and tells of it.
+    /// Takes all links over to the leg in use, if it is another one or another stream, and tells of another leg.
     pub(super) fn follow_leg(&mut self, now: Instant, queue: &mut Queue) {
-        if !self.leg.carrier.take_news() {
+        if !self.leg.carrier.take_moved() {
             return;
         }
         let (leg, _) = self.leg.carrier.leg();
@@ -82,7 +82,9 @@ impl Session {
         self.peers.iter_mut().flatten().for_each(|peer| peer.link.use_leg(now, leg));
         self.held_up.clear();
         (0..=self.peers.len() as u32).for_each(|slot| self.refresh(slot));
-        queue.mark_leg();
+        if self.leg.carrier.take_news() {
+            queue.mark_leg();
+        }
     }
 
     /// The leg in use, for the application.

@@ -31,7 +31,10 @@ const LONGEST_REPEAT: Duration = Duration::from_millis(1_200);
 /// sees the requests could otherwise have this client send as fast as it likes.
 const PROMPT_RETRIES: u32 = 3;
 
-/// The round-trip time that is assumed when repetition made the measured one ambiguous (RFC 9002 §6.2.2).
+/// Where repetition made the measured round trip ambiguous, the time since the last request is the least that it can be. It is
+/// taken, within these bounds: too little costs a small packet or two before the first sample, too much (RFC 9002 §6.2.2 takes
+/// 333 ms, so a lost confirmation would be repeated after 1, 3 and 5 s) may cost the login on the link that lost the request.
+const LEAST_RTT: Duration = Duration::from_millis(100);
 const ASSUMED_RTT: Duration = Duration::from_millis(333);
 
 pub(super) struct Login {
@@ -149,7 +152,8 @@ impl Login {
         };
         let mut carrier = core::mem::replace(&mut self.carrier, Carrier::new(now, config.server));
         carrier.on_login(now, by);
-        let rtt = if self.sent == 1 { now.since(self.last_sent) } else { ASSUMED_RTT };
+        let waited = now.since(self.last_sent);
+        let rtt = if self.sent == 1 { waited } else { waited.clamp(LEAST_RTT, ASSUMED_RTT) };
         let relay = RelayKey::from_secret(&secrets.relay);
         let leg = RelayLeg {
             session,

@@ -9,13 +9,16 @@
 //!   UDP is heard before the connection is there, nothing has happened; else the stream is used from then on.
 //! - **TCP to UDP.** On TCP a challenge goes over UDP now and then. [`RETURN_ANSWERS`] in a row that come back over UDP prove both
 //!   directions. Each return waits longer than the one before, unless UDP then stayed for [`STAYED`].
+//! - **A second connection.** TCP waits twice as long after each loss in a row, and a connection whose mapping a NAT forgot is never
+//!   answered. So one that is not open after [`SECOND_AFTER`], or is silent for [`STALLED`] though something waits, is raced by a
+//!   second one, which begins with TCP's shortest waits. The first that opens, or speaks again, wins; the other is closed.
 //! - **A stream that breaks**, or is silent for too long, leaves UDP, whatever is known of it, until another one is open.
 
 use super::frame::{BadFrame, FrameReader};
 use super::queue::FrameQueue;
 use super::{
     CONNECT_PATIENCE, LINGER, Leg, LegReason, RACE_AFTER, RETRY_FIRST, RETRY_LONGEST, RETURN_ANSWERS, RETURN_FIRST,
-    RETURN_LONGEST, RETURN_SPACING, SILENCE,
+    RETURN_LONGEST, RETURN_SPACING, SECOND_AFTER, SILENCE, STALLED,
 };
 use crate::ids::StreamId;
 use crate::machine::Request;
@@ -28,8 +31,8 @@ use core::net::SocketAddr;
 /// UDP that carried a session for so long after a return counts as healthy again.
 const STAYED: Duration = Duration::from_secs(120);
 
-/// Requests that wait to be polled: a close and a connect, and as much again.
-const MAX_REQUESTS: usize = 4;
+/// Requests that wait to be polled: two closes and a connect, and as much again.
+const MAX_REQUESTS: usize = 6;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stream {
@@ -37,8 +40,8 @@ enum Stream {
     None,
     /// Asked for.
     Connecting { id: StreamId, since: Instant },
-    /// Open; closed at that time if it is not needed until then.
-    Open { id: StreamId, until: Option<Instant> },
+    /// Open since then; closed at that time if it is not needed until then.
+    Open { id: StreamId, since: Instant, until: Option<Instant> },
 }
 
 /// Asking over UDP whether it works again.
@@ -59,6 +62,8 @@ pub(crate) struct Carrier {
     /// Why; `None` while it is UDP as it was from the beginning.
     why: Option<LegReason>,
     stream: Stream,
+    /// The second connection that was asked for, and when. Never without a first.
+    second: Option<(StreamId, Instant)>,
     next_id: u64,
     queue: FrameQueue,
     reader: FrameReader,
@@ -77,6 +82,8 @@ pub(crate) struct Carrier {
     returned: Option<Instant>,
     /// There is a leg to be told of.
     news: bool,
+    /// Packets go by another leg or another stream.
+    moved: bool,
 }
 
 impl Carrier {
@@ -87,6 +94,7 @@ impl Carrier {
             leg: Leg::Udp,
             why: None,
             stream: Stream::None,
+            second: None,
             next_id: 1,
             queue: FrameQueue::default(),
             reader: FrameReader::default(),
@@ -100,6 +108,7 @@ impl Carrier {
             patience: RETURN_FIRST,
             returned: None,
             news: false,
+            moved: false,
         }
     }
 
@@ -111,6 +120,11 @@ impl Carrier {
     /// Whether there is another leg since this was last asked.
     pub(crate) fn take_news(&mut self) -> bool {
         core::mem::take(&mut self.news)
+    }
+
+    /// Whether packets go another way since this was last asked, and what was under way may be lost.
+    pub(crate) fn take_moved(&mut self) -> bool {
+        core::mem::take(&mut self.moved)
     }
 
     /// Where packets for the server go if not out by UDP.
@@ -135,16 +149,24 @@ impl Carrier {
 
     // ---- what happens
 
-    /// The stream that was asked for is open. True for one that was still wanted.
+    /// A stream that was asked for is open. True for one that was still wanted.
     pub(crate) fn on_connected(&mut self, now: Instant, id: StreamId) -> bool {
-        if !matches!(self.stream, Stream::Connecting { id: asked, .. } if asked == id) {
+        let second = self.second.map(|(second, _)| second);
+        let loser = if second == Some(id) { self.stream_id() } else { second };
+        if second != Some(id) && !matches!(self.stream, Stream::Connecting { id: asked, .. } if asked == id) {
             self.ask(Request::Close(id));
             return false;
         }
-        let needed = self.race_at.is_some() || self.doubt.is_some();
-        self.stream = Stream::Open { id, until: (!needed).then_some(now + LINGER) };
+        self.second = None;
+        loser.into_iter().for_each(|loser| self.ask(Request::Close(loser)));
+        let needed = self.race_at.is_some() || self.doubt.is_some() || self.leg == Leg::Tcp;
+        self.stream = Stream::Open { id, since: now, until: (!needed).then_some(now + LINGER) };
         (self.queue, self.reader) = Default::default();
-        if self.doubt.is_some() && self.race_at.is_none() {
+        if self.leg == Leg::Tcp {
+            // What was in the one that stood still goes again, and has time to be answered.
+            self.moved = true;
+            self.waits_since = self.waits_since.map(|_| now);
+        } else if self.doubt.is_some() && self.race_at.is_none() {
             self.switch(now, Leg::Tcp, LegReason::UdpSilent);
         }
         true
@@ -152,6 +174,7 @@ impl Carrier {
 
     /// A stream is over.
     pub(crate) fn on_closed(&mut self, now: Instant, id: StreamId) {
+        self.second = self.second.filter(|(second, _)| *second != id);
         let mine = match self.stream {
             Stream::Connecting { id: asked, .. } | Stream::Open { id: asked, .. } => asked == id,
             Stream::None => false,
@@ -235,19 +258,17 @@ impl Carrier {
     pub(crate) fn on_time(&mut self, now: Instant, heard: Instant, waits: bool) {
         let waits = waits || !self.queue.is_flushed();
         self.waits_since = self.waits_since.or(Some(now)).filter(|_| waits);
+        self.race(now, heard);
         let silent_at = self.silent_at(heard);
         match self.stream {
             Stream::None if now >= self.retry_at && self.wants_stream(now) => {
-                let id = StreamId(self.next_id);
-                self.next_id += 1;
-                self.stream = Stream::Connecting { id, since: now };
-                self.ask(Request::Connect { id, to: self.server });
+                self.stream = Stream::Connecting { id: self.connect(), since: now };
             }
             Stream::Connecting { id, since } if now >= since + CONNECT_PATIENCE => {
                 self.ask(Request::Close(id));
                 self.lose(now);
             }
-            Stream::Open { id, until: Some(until) } if now >= until => {
+            Stream::Open { id, until: Some(until), .. } if now >= until => {
                 self.ask(Request::Close(id));
                 self.stream = Stream::None;
             }
@@ -257,6 +278,35 @@ impl Carrier {
             }
             _ => {}
         }
+    }
+
+    /// Begins a second connection, or gives it up.
+    fn race(&mut self, now: Instant, heard: Instant) {
+        let late = self.late_at(heard).is_some_and(|at| now >= at);
+        match self.second {
+            None if late && now >= self.retry_at => {
+                self.back_off(now);
+                self.second = Some((self.connect(), now));
+            }
+            Some((id, since)) if !late || now >= since + CONNECT_PATIENCE => {
+                self.ask(Request::Close(id));
+                self.second = None;
+            }
+            _ => {}
+        }
+    }
+
+    fn connect(&mut self) -> StreamId {
+        let id = StreamId(self.next_id);
+        self.next_id += 1;
+        self.ask(Request::Connect { id, to: self.server });
+        id
+    }
+
+    /// The next connection waits, and the one after that twice as long.
+    fn back_off(&mut self, now: Instant) {
+        self.retry_at = now + self.retry;
+        self.retry = self.retry.saturating_mul(2).min(RETRY_LONGEST);
     }
 
     /// This end stood still until now: that nothing came meanwhile says nothing of the stream.
@@ -301,6 +351,7 @@ impl Carrier {
 
     /// The session is over, and what had to be said is written.
     pub(crate) fn close(&mut self) {
+        self.drop_second();
         if let Some(id) = self.stream_id() {
             self.ask(Request::Close(id));
         }
@@ -318,7 +369,11 @@ impl Carrier {
         };
         let silent = self.silent_at(heard);
         let question = (self.leg == Leg::Tcp).then_some(self.asking.next);
-        [due, stream, silent, question].into_iter().flatten().min()
+        let second = match self.second {
+            Some((_, since)) => Some(since + CONNECT_PATIENCE),
+            None => self.late_at(heard).map(|at| at.max(self.retry_at)),
+        };
+        [due, stream, silent, question, second].into_iter().flatten().min()
     }
 
     /// Whether there is something for the driver now.
@@ -330,6 +385,19 @@ impl Carrier {
     fn silent_at(&self, heard: Instant) -> Option<Instant> {
         let since = self.waits_since.filter(|_| self.leg == Leg::Tcp && matches!(self.stream, Stream::Open { .. }))?;
         Some(since.max(heard) + SILENCE)
+    }
+
+    /// When the stream is so late that a second connection may be faster.
+    fn late_at(&self, heard: Instant) -> Option<Instant> {
+        match self.stream {
+            Stream::None => None,
+            Stream::Connecting { since, .. } => Some(since + SECOND_AFTER),
+            // The login went into it, and waits.
+            Stream::Open { since, .. } if self.race_at.is_some() => Some(since + STALLED),
+            Stream::Open { .. } => {
+                self.waits_since.filter(|_| self.leg == Leg::Tcp).map(|since| since.max(heard) + STALLED)
+            }
+        }
     }
 
     fn wants_stream(&self, now: Instant) -> bool {
@@ -352,10 +420,10 @@ impl Carrier {
 
     /// The stream is gone, and perhaps the leg with it.
     fn lose(&mut self, now: Instant) {
-        self.stream = Stream::None;
+        let second = self.second.take();
+        self.stream = second.map_or(Stream::None, |(id, since)| Stream::Connecting { id, since });
         (self.queue, self.reader) = Default::default();
-        self.retry_at = now + self.retry;
-        self.retry = self.retry.saturating_mul(2).min(RETRY_LONGEST);
+        self.back_off(now);
         if self.leg == Leg::Tcp {
             self.switch(now, Leg::Udp, LegReason::StreamLost);
             // UDP was not well when last tried: TCP again as soon as there is a stream, unless UDP is heard before.
@@ -366,13 +434,20 @@ impl Carrier {
     /// UDP works: the stream is kept for a while, in case it does not for long.
     fn rest(&mut self, now: Instant) {
         self.retry = RETRY_FIRST;
+        self.drop_second();
         match self.stream {
             Stream::Connecting { id, .. } => {
                 self.ask(Request::Close(id));
                 self.stream = Stream::None;
             }
-            Stream::Open { id, .. } => self.stream = Stream::Open { id, until: Some(now + LINGER) },
+            Stream::Open { id, since, .. } => self.stream = Stream::Open { id, since, until: Some(now + LINGER) },
             Stream::None => {}
+        }
+    }
+
+    fn drop_second(&mut self) {
+        if let Some((id, _)) = self.second.take() {
+            self.ask(Request::Close(id));
         }
     }
 
@@ -380,12 +455,12 @@ impl Carrier {
         if self.leg == leg {
             return;
         }
-        (self.leg, self.why, self.news) = (leg, Some(why), true);
+        (self.leg, self.why, self.news, self.moved) = (leg, Some(why), true, true);
         if leg == Leg::Tcp {
             self.doubt = None;
             self.retry = RETRY_FIRST;
-            if let Stream::Open { id, .. } = self.stream {
-                self.stream = Stream::Open { id, until: None };
+            if let Stream::Open { id, since, .. } = self.stream {
+                self.stream = Stream::Open { id, since, until: None };
             }
             // Who comes and goes is asked less and less often.
             let flickers = self.returned.is_some_and(|at| now.since(at) < STAYED);
@@ -412,6 +487,13 @@ mod tests {
 
     fn connect(c: &mut Carrier, now: Instant) -> StreamId {
         c.on_time(now, now, false);
+        let Some(Request::Connect { id, .. }) = c.request() else { panic!("no connection was asked for") };
+        id
+    }
+
+    /// Beside a stream that was last heard at `heard`.
+    fn connect_beside(c: &mut Carrier, now: Instant, heard: Instant) -> StreamId {
+        c.on_time(now, heard, true);
         let Some(Request::Connect { id, .. }) = c.request() else { panic!("no connection was asked for") };
         id
     }
@@ -530,8 +612,80 @@ mod tests {
         assert_eq!(c.leg().0, Leg::Tcp);
         c.on_time(ms(60_000), ms(1000), true);
         assert_eq!(c.leg().0, Leg::Tcp, "not before it had time to be answered");
+        let second = connect_beside(&mut c, ms(64_000), ms(60_000));
         c.on_time(ms(70_000), ms(60_000), true);
         assert_eq!((c.leg().0, c.request()), (Leg::Udp, Some(Request::Close(id))));
+        assert!(c.on_connected(ms(70_100), second), "the second attempt goes on");
+        assert_eq!(c.leg().0, Leg::Tcp);
+    }
+
+    #[test]
+    fn a_connection_that_does_not_open_is_raced_by_a_second_one_and_the_first_that_opens_wins() {
+        for wins in [0, 1] {
+            let mut c = carrier();
+            let first = connect(&mut c, ms(300));
+            assert_eq!(c.wake(ms(0)), Some(ms(2_300)));
+            let second = connect(&mut c, ms(2_300));
+            let [winner, loser] = if wins == 0 { [first, second] } else { [second, first] };
+            assert!(c.on_connected(ms(2_400), winner));
+            assert_eq!((c.request(), c.request()), (Some(Request::Close(loser)), None));
+            assert!(!c.on_connected(ms(2_500), loser), "it is not wanted any more");
+            c.on_login(ms(2_600), Leg::Tcp);
+            assert_eq!((c.leg().0, c.stream_id()), (Leg::Tcp, Some(winner)));
+        }
+    }
+
+    #[test]
+    fn a_stream_that_stands_still_is_replaced_by_a_second_one_without_a_change_of_leg() {
+        let (mut c, first) = on_tcp(ms(1000));
+        assert!(c.take_news() && c.take_moved());
+        c.on_time(ms(2000), ms(1000), true);
+        assert_eq!(c.request(), None, "it has time to be answered");
+        let second = connect_beside(&mut c, ms(6000), ms(2000));
+        assert!(c.on_connected(ms(6100), second));
+        assert_eq!(c.request(), Some(Request::Close(first)));
+        assert_eq!((c.leg().0, c.take_news(), c.take_moved()), (Leg::Tcp, false, true));
+        c.on_time(ms(10_000), ms(2000), true);
+        assert_eq!((c.leg().0, c.request()), (Leg::Tcp, None), "it has time to be answered, too");
+    }
+
+    #[test]
+    fn a_stream_that_speaks_again_is_kept_and_the_second_one_closed() {
+        let (mut c, first) = on_tcp(ms(1000));
+        c.on_time(ms(2000), ms(1000), true);
+        let second = connect_beside(&mut c, ms(6000), ms(2000));
+        c.on_time(ms(6200), ms(6200), true);
+        assert_eq!((c.request(), c.stream_id()), (Some(Request::Close(second)), Some(first)));
+    }
+
+    #[test]
+    fn a_login_whose_stream_says_nothing_is_tried_by_a_second_one() {
+        let mut c = carrier();
+        let first = connect(&mut c, ms(300));
+        assert!(c.on_connected(ms(400), first));
+        let second = connect(&mut c, ms(4_400));
+        assert!(c.on_connected(ms(4_500), second), "the request goes into it, too");
+        assert_eq!(c.request(), Some(Request::Close(first)));
+        c.on_login(ms(4_600), Leg::Tcp);
+        assert_eq!(c.leg().0, Leg::Tcp);
+    }
+
+    #[test]
+    fn a_server_without_tcp_is_asked_less_and_less_often() {
+        let mut c = logged_in();
+        c.on_doubt(ms(0));
+        let (mut asked, mut waits) = (Vec::new(), Vec::new());
+        for second in 0..600 {
+            c.on_time(ms(1000 * second), ms(0), true);
+            while let Some(request) = c.request() {
+                if let Request::Connect { .. } = request {
+                    waits.extend(asked.last().map(|last| second - last));
+                    asked.push(second);
+                }
+            }
+        }
+        // Two attempts, each given up after 8 s, and the longest wait.
+        assert!(waits.windows(2).skip(2).all(|two| two.iter().sum::<u64>() >= 24), "{waits:?}");
     }
 
     #[derive(Clone, Debug)]
@@ -555,40 +709,44 @@ mod tests {
 
     proptest! {
         #[test]
-        fn there_is_one_stream_at_most_and_tcp_is_only_used_while_it_is_open(
+        fn there_is_one_open_stream_at_most_and_tcp_is_only_used_while_it_is_open(
             tcp in any::<bool>(),
             steps in proptest::collection::vec(step(), 0..300),
         ) {
             let mut c = carrier();
-            let (mut now, mut asked, mut open) = (ms(0), None::<StreamId>, Vec::new());
+            let (mut now, mut heard, mut asked, mut open) = (ms(0), ms(0), Vec::<StreamId>::new(), Vec::new());
             let mut last = 0;
             if !tcp { c.on_login(now, Leg::Udp); }
             for step in steps {
                 match step {
                     Step::Wait(n) => now = now + Duration::from_millis(n),
-                    Step::Connected => if let Some(id) = asked.take() {
+                    // The latest, so that seconds often win.
+                    Step::Connected => if let Some(id) = asked.pop() {
                         open.push(id);
                         c.on_connected(now, id);
                         if c.race_at.is_some() { c.on_login(now, Leg::Tcp); }
                     },
                     Step::Closed => if let Some(id) = open.pop() { c.on_closed(now, id) },
-                    Step::Heard => c.on_udp_heard(now),
+                    Step::Heard => {
+                        heard = now;
+                        c.on_udp_heard(now);
+                    }
                     Step::Doubt => c.on_doubt(now),
                     Step::Answer => c.on_answer(now, last),
                     Step::Written => open.iter().for_each(|id| c.on_writable(*id)),
                 }
-                c.on_time(now, now, true);
+                c.on_time(now, heard, true);
                 if c.poll_question(now, || { last += 1; last }).is_some() { prop_assert_eq!(c.leg().0, Leg::Tcp) }
                 while let Some(request) = c.request() {
                     match request {
-                        Request::Connect { id, .. } => { prop_assert!(asked.is_none(), "one at a time"); asked = Some(id) }
-                        Request::Close(id) => { open.retain(|o| *o != id); asked = asked.filter(|a| *a != id) }
+                        Request::Connect { id, .. } => asked.push(id),
+                        Request::Close(id) => { open.retain(|o| *o != id); asked.retain(|a| *a != id) }
                         other => prop_assert!(false, "{other:?}"),
                     }
                 }
-                prop_assert!(open.len() <= 1);
+                prop_assert!(open.len() <= 1 && open.len() + asked.len() <= 2, "{open:?} {asked:?}");
                 prop_assert!(c.leg().0 == Leg::Udp || open.len() == 1, "on TCP without a stream");
-                prop_assert!(c.wake(now).is_none_or(|at| at > now), "due without progress");
+                prop_assert!(c.wake(heard).is_none_or(|at| at > now), "due without progress");
             }
         }
     }

@@ -17,6 +17,8 @@
 //! | What | Time | Why |
 //! |---|---|---|
 //! | TCP joins the race for the login | [`RACE_AFTER`] | RFC 8305 §8 recommends 250 ms between attempts; most answers come sooner |
+//! | a second connection races one that is not open | [`SECOND_AFTER`] | TCP repeats a SYN after 1, 3 and 7 s (RFC 6298): a new one is asked for in between |
+//! | a second connection races one that is silent | [`STALLED`] | longer than two retransmissions of TCP, after 1 s and 2 s more; the next wait is as long as all so far |
 //! | a connection that does not open is given up | [`CONNECT_PATIENCE`] | a SYN repeated after 1, 3 and 7 s (RFC 6298) has had a second to be answered |
 //! | wait before another connection | [`RETRY_FIRST`], doubling to [`RETRY_LONGEST`] | a server without TCP is not pestered |
 //! | UDP is in doubt | [`DOUBT_TIMEOUTS`] probe timeouts in a row | one is often a single loss |
@@ -60,6 +62,10 @@ pub enum LegReason {
 pub(crate) const RACE_AFTER: Duration = Duration::from_millis(300);
 /// A connection that does not open is given up after so long.
 pub(crate) const CONNECT_PATIENCE: Duration = Duration::from_secs(8);
+/// A second connection is begun beside one that has not opened after so long.
+pub(crate) const SECOND_AFTER: Duration = Duration::from_secs(2);
+/// A second connection is begun beside one that was silent for so long while something waits for it.
+pub(crate) const STALLED: Duration = Duration::from_secs(4);
 /// The first wait before another connection, and the longest.
 pub(crate) const RETRY_FIRST: Duration = Duration::from_secs(1);
 pub(crate) const RETRY_LONGEST: Duration = Duration::from_secs(16);

@@ -1,6 +1,7 @@
 //! Which of two ways traffic between peers takes, where there are two.
 //!
-//! *Fastest* compares smoothed round trips. It changes over where the other way is better by a tenth and [`MARGIN`], in either
+//! *Fastest* compares round trips, smoothed so that the way that is only sampled now and then follows a change as well
+//! ([`Transport::recent_rtt`]). It changes over where the other way is better by a tenth and [`MARGIN`], in either
 //! direction, so that equal ways never alternate (as GameNetworkingSockets scores its routes). Both ways are sampled by the
 //! traffic that they carry, the idle one by a keepalive.
 
@@ -45,7 +46,7 @@ impl Preference {
         if self.prefer != Prefer::Fastest {
             return;
         }
-        let (Some(relay), Some(direct)) = (transport.rtt(MAIN), transport.rtt(DIRECT)) else { return };
+        let (Some(relay), Some(direct)) = (transport.recent_rtt(MAIN), transport.recent_rtt(DIRECT)) else { return };
         let (present, other) = if self.relay { (relay, direct) } else { (direct, relay) };
         if clearly_above(present, other) {
             self.relay = !self.relay;

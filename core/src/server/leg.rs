@@ -146,11 +146,14 @@ impl Server {
         let session_id = session.id;
         session.link.change_leg(now, Leg::Tcp);
         if let Some(before) = before {
+            // The client has another stream, and the same leg: nothing that an application is told of.
             self.streams.close(before);
+            self.refresh(slot);
+        } else {
+            self.tell_leg(slot);
         }
         self.relay
             .set_reach(session_id, Reach::Stream(id, SocketAddr::new(core::net::Ipv4Addr::UNSPECIFIED.into(), 0)));
-        self.tell_leg(slot);
     }
 
     /// A session's stream is not its way any more.

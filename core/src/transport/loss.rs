@@ -175,6 +175,17 @@ impl Transport {
         self.settle();
     }
 
+    /// The main path, whose timeouts have backed off, may carry again: a probe goes at once, and as after a timeout it carries what
+    /// has waited longest. An empty one would be answered while the messages still wait, and the next timeout, which
+    /// counts from the probe, may be two seconds away.
+    pub(super) fn probe_with_oldest(&mut self) {
+        let Some((path, fates)) = self.path_and_fates(MAIN) else { return };
+        path.probes = path.probes.max(1);
+        if !path.is_stream() {
+            oldest_open(path, fates.out).into_iter().flatten().for_each(|piece| path.copy(piece));
+        }
+    }
+
     fn on_direct_timeout(&mut self, now: Instant, timeouts: u32, silent: Duration, oldest: &[Option<Piece>]) {
         let [main, direct] = &mut self.paths;
         // A word by way of the main path: the peer's acknowledgements may be what the direct path swallows.

@@ -526,8 +526,8 @@ impl Transport {
             self.out.on_word();
         }
         let round_trip = self.paths.get(place).map_or(Duration::ZERO, |path| path.rtt.smoothed());
-        if path == MAIN {
-            self.paths[0].on_word();
+        if path == MAIN && self.paths[0].on_word() {
+            self.probe_with_oldest();
         }
         if let Some(received) = self.received.get_mut(place) {
             received.on_packet(now, pn, eliciting, ecn, AckPace { delay: self.config.ack_delay, round_trip });
@@ -557,9 +557,8 @@ impl Transport {
 
     /// What waits for word on the main path is asked about now, not when a timeout that has backed off ends.
     pub(crate) fn nudge(&mut self) {
-        let [main, _] = &mut self.paths;
-        if main.timeouts > 0 {
-            main.probes = main.probes.max(1);
+        if self.timeouts() > 0 {
+            self.probe_with_oldest();
         }
     }
 
@@ -672,6 +671,11 @@ impl Transport {
     pub(crate) fn rtt(&self, path: PathId) -> Option<Duration> {
         let path = self.path(path)?;
         path.rtt.is_sampled().then(|| path.rtt.smoothed())
+    }
+
+    /// Round trip as it was of late, once there is a sample: what ways are compared by.
+    pub(crate) fn recent_rtt(&self, path: PathId) -> Option<Duration> {
+        self.path(path)?.recent.get()
     }
 
     /// The probe timeout without backoff.

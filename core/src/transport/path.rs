@@ -11,7 +11,7 @@ use super::pacer::Pacer;
 use super::rate::DeliveryRate;
 use super::redundancy::Redundancy;
 use super::reordering::Reordering;
-use super::rtt::{MAX_PTO_BACKOFF, Rtt};
+use super::rtt::{MAX_PTO_BACKOFF, Recent, Rtt};
 use super::space::{Carried, Packet, Piece, SentSpace};
 use crate::config::{Algorithm, Congestion};
 use crate::entropy::Rng;
@@ -59,6 +59,7 @@ pub(super) struct Path {
     pub(super) suspect_from: u64,
     pub(super) sent: SentSpace,
     pub(super) rtt: Rtt,
+    pub(super) recent: Recent,
     base: Base,
     pub(super) congestion: Chosen,
     guard: DelayGuard,
@@ -128,6 +129,7 @@ impl Path {
             suspect_from: 0,
             sent,
             rtt: Rtt::new(initial_rtt),
+            recent: Recent::default(),
             base: Base::new(now),
             congestion: Chosen::new(&settings, payload as u64 + PACKET_OVERHEAD),
             guard: DelayGuard::new(settings.delay_guard),
@@ -173,6 +175,7 @@ impl Path {
         self.payload = payload.max(MIN_PAYLOAD);
         self.mtu = Mtu::new(self.payload + PACKET_OVERHEAD as usize);
         self.rtt = Rtt::new(initial_rtt);
+        self.recent = Recent::default();
         self.base = Base::new(now);
         self.congestion = Chosen::new(&self.settings, self.datagram());
         self.guard = DelayGuard::new(self.settings.delay_guard.filter(|_| !self.stream));
@@ -242,6 +245,7 @@ impl Path {
     /// A round trip was measured, by a packet that was nearly alone under way or was not.
     pub(super) fn on_sample(&mut self, now: Instant, sample: Duration, delay: Duration, alone: bool) {
         self.rtt.sample(sample, delay);
+        self.recent.sample(now, sample.saturating_sub(delay));
         if let Some(least) = self.base.on_sample(now, sample, alone, self.rtt.min()) {
             self.rtt.believe(least);
         }
@@ -290,12 +294,11 @@ impl Path {
         self.loss_at.or_else(|| Some(since + (wait - haste).max(least)))
     }
 
-    /// A packet arrived. If timeouts have backed off, what is sent may well arrive again, too: a probe finds out. One a
+    /// A packet arrived. If timeouts have backed off, what is sent may well arrive again, too: a probe is to find out. One a
     /// timeout, since a way that works in one direction only may bring any number of packets.
-    pub(super) fn on_word(&mut self) {
-        if self.timeouts >= SPREAD_AFTER && !core::mem::replace(&mut self.nudged, true) {
-            self.probes = self.probes.max(1);
-        }
+    #[must_use]
+    pub(super) fn on_word(&mut self) -> bool {
+        self.timeouts >= SPREAD_AFTER && !core::mem::replace(&mut self.nudged, true)
     }
 
     /// A round trip as far as it is believed. What a relay or a peer that stood still had kept all the while is answered in a

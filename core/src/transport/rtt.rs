@@ -1,6 +1,6 @@
 //! Round-trip time of one path: RFC 9002 §5 and §6.2.1.
 
-use crate::time::{Duration, nanos};
+use crate::time::{Duration, Instant, nanos};
 
 /// Granularity of timers: RFC 9002 §6.1.2.
 pub(super) const GRANULARITY: Duration = Duration::from_millis(1);
@@ -105,6 +105,31 @@ impl Rtt {
     }
 }
 
+/// Samples so far apart are those of a way that carries nothing: each counts for half, or it would take an idle way a minute
+/// to follow what the busy one shows within a few round trips, and comparing the two would go by what is long gone.
+const SPARSE: Duration = Duration::from_secs(1);
+
+/// The round trip of a path as it was of late, without what the other end waited. Where samples are dense it is smoothed as
+/// RFC 9002 §5.3 does. Timers go by [`Rtt`].
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Recent(Option<(Instant, Duration)>);
+
+impl Recent {
+    pub(super) fn sample(&mut self, now: Instant, sample: Duration) {
+        let sample = sample.min(MAX_RTT);
+        let value = match self.0 {
+            None => sample,
+            Some((at, value)) if now.since(at) >= SPARSE => (value + sample) / 2,
+            Some((_, value)) => (value * 7 + sample) / 8,
+        };
+        self.0 = Some((now, value));
+    }
+
+    pub(super) fn get(self) -> Option<Duration> {
+        self.0.map(|(_, value)| value)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +156,18 @@ mod tests {
         rtt.sample(ms(81), ms(4));
         // The delay would go below the minimum, so it is not subtracted: 7/8·82 + 1/8·81.
         assert_eq!(rtt.smoothed, Duration::from_micros(81_875));
+    }
+
+    #[test]
+    fn an_idle_way_follows_a_change_in_a_few_samples_and_a_busy_one_is_smoothed() {
+        let (mut idle, mut busy) = (Recent::default(), Recent::default());
+        for second in 0..4 {
+            idle.sample(Instant::from_millis(5_000 * second), ms(if second == 0 { 68 } else { 136 }));
+        }
+        assert_eq!(idle.get(), Some(Duration::from_micros(127_500)));
+        busy.sample(Instant::from_millis(0), ms(80));
+        busy.sample(Instant::from_millis(16), ms(160));
+        assert_eq!(busy.get(), Some(ms(90)));
     }
 
     #[test]

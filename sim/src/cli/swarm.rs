@@ -26,7 +26,7 @@ pub(super) struct Plan {
     /// How many run at once
     #[arg(long, default_value = "2")]
     jobs: NonZeroU32,
-    /// Go on after the first seed that does not hold
+    /// Go on after the first seed that does not hold, and list all that do not
     #[arg(long)]
     keep_going: bool,
     /// The whole report of each run, one after another
@@ -77,6 +77,11 @@ pub(super) fn run(plan: &Plan, out: &mut impl Write) -> Result<bool, Failure> {
         json::line(out, &Line::Swarm { from: plan.from, seeds, held, packets, digest: digest.clone() })?;
     } else if let Some(verdict) = first {
         fail(plan, verdict, out)?;
+        for other in verdicts.iter().filter(|other| other.seed != verdict.seed) {
+            if let Some(failure) = other.failures.first() {
+                writeln!(out, "seed {}: {}", other.seed, failure.text)?;
+            }
+        }
     }
     if !plan.json && (first.is_none() || plan.keep_going) {
         writeln!(out, "{held} of {seeds} seeds from {} hold. {packets} packets. Digest {digest}.", plan.from)?;

@@ -68,8 +68,10 @@ fn hosts() -> impl Iterator<Item = Host> {
 #[derive(Default)]
 struct Told {
     offline: BTreeMap<Host, Instant>,
-    /// Groups in which it sees each client; of the server's, one group stands for the session.
+    /// Groups in which it sees each client; of the server's, that it is there at all.
     there: BTreeMap<ClientIndex, BTreeSet<GroupIndex>>,
+    /// Sessions of each client at the server: one that crashes comes back in another before the first is over.
+    sessions: BTreeMap<ClientIndex, usize>,
 }
 
 impl Told {
@@ -93,8 +95,16 @@ impl Told {
             What::Accepted(client) => {
                 self.offline.remove(&Host::Client(*client));
                 self.there.entry(*client).or_default();
+                *self.sessions.entry(*client).or_default() += 1;
             }
-            What::ClientLeft(client, _) => self.forget(*client),
+            What::ClientLeft(client, _) => {
+                let left = self.sessions.get(client).map_or(0, |sessions| sessions.saturating_sub(1));
+                self.sessions.insert(*client, left);
+                self.offline.remove(&Host::Client(*client));
+                if left == 0 {
+                    self.forget(*client);
+                }
+            }
             What::MemberJoined(group, client) => _ = self.there.entry(*client).or_default().insert(*group),
             What::MemberLeft(group, client, _) if me == Host::Client(*client) => {
                 let all: Vec<_> = self.there.keys().copied().collect();
@@ -301,6 +311,23 @@ members = ["a", "b"]
         ended[1].pop();
         ended[1].push((60_500, What::Ended(EndReason::TimedOut)));
         assert_eq!(found(CUT, ended), ["a does not notice in time that server is online again"]);
+    }
+
+    #[test]
+    fn who_came_back_in_another_session_is_there_when_the_first_is_over() {
+        let mut twice = noticed();
+        twice[0].splice(
+            2..,
+            [
+                (5_000, What::Accepted(A)),
+                (20_000, What::ClientLeft(A, EndReason::TimedOut)),
+                (22_000, of(CLIENT, true)),
+                (61_000, of(CLIENT, false)),
+            ],
+        );
+        assert_eq!(found(CUT, twice.clone()), [] as [String; 0]);
+        twice[0].insert(4, (21_000, What::ClientLeft(A, EndReason::TimedOut)));
+        assert_eq!(found(CUT, twice).len(), 2, "nobody is told of who is gone");
     }
 
     #[test]

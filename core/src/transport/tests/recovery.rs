@@ -45,6 +45,23 @@ fn a_lost_tail_is_repeated_after_one_timeout() {
 }
 
 #[test]
+fn a_word_after_timeouts_have_backed_off_is_answered_with_what_waits_and_not_with_a_question() {
+    let mut pair = Pair::new(2);
+    pair.open();
+    pair.send(A, PEER, b"warm up");
+    pair.run(ms(500));
+    pair.wires[0].cut[A] = true;
+    pair.send(A, PEER, b"waits");
+    pair.run(ms(5_000));
+    pair.wires[0].cut[A] = false;
+    assert_eq!(pair.got[B].len(), 1);
+    pair.send(B, PEER, b"word");
+    // One way for the word, one for the message.
+    let took = pair.until(ms(61), |p| p.got[B].len() == 2);
+    assert!(took >= ms(60), "a timeout was not by chance there first: {took:?}");
+}
+
+#[test]
 fn round_trips_are_measured_per_path_from_what_was_sent_on_it() {
     let mut pair = Pair::new(3);
     pair.open();
