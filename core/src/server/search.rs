@@ -168,7 +168,9 @@ impl Server {
         };
         let barred = !self.may_punch(from, peer, true);
         let busy = barred || search.step == Step::Over || (search.step != Step::None && now < search.until);
-        let free = |id| self.client(id).is_some_and(|s| s.search.is_none_or(|part| now >= part.until));
+        // Who has no UDP is not found anywhere.
+        let here = |s: &super::Session| s.stream.is_none() && s.search.is_none_or(|part| now >= part.until);
+        let free = |id| self.client(id).is_some_and(here);
         if busy || !free(from) || !free(peer) {
             return;
         }
