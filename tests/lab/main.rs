@@ -1,7 +1,7 @@
 //! The NAT lab: each scenario of `scenarios/lab`, once in the simulator and once in the Linux kernel with the real programs, and
 //! whether both come to the same. `docs/kernel-lab.md` describes it.
 //!
-//! A case agrees if both clients end up with the same word on how their traffic goes and by which leg they reach the server, and
+//! A case agrees if both clients end up with the same word on how their traffic goes and by which legs they reached the server, and
 //! nothing was lost, repeated or reordered in either.
 
 mod kernel;
@@ -49,7 +49,9 @@ struct Found {
 
 impl Found {
     fn agrees(&self) -> bool {
-        matches!((&self.kernel, &self.simulator), (Ok(kernel), Ok(simulator)) if kernel.agrees(simulator))
+        // Whether a login is raced by TCP is a matter of luck where its packets get lost at random.
+        let legs = self.case.scenario.nats.iter().all(|nat| topology::losses(&nat.link) == (0, 0));
+        matches!((&self.kernel, &self.simulator), (Ok(kernel), Ok(simulator)) if kernel.agrees(simulator, legs))
     }
 }
 
@@ -196,18 +198,18 @@ fn table(found: &[Found]) {
         "| case | kernel | simulator | agree | sent | lost, repeated, reordered | ms to direct: kernel | simulator |"
     );
     println!("|---|---|---|---|---|---|---|---|");
-    for Found { case, kernel, simulator } in found {
+    for one in found {
+        let Found { case, kernel, simulator } = one;
         let counts = kernel.as_ref().map_or_else(
             |_| "–".into(),
             |outcome| format!("{}, {}, {}", outcome.lost, outcome.repeated, outcome.reordered),
         );
-        let agree = matches!((kernel, simulator), (Ok(kernel), Ok(simulator)) if kernel.agrees(simulator));
         println!(
             "| {} | {} | {} | {} | {} | {counts} | {} | {} |",
             case.name,
             way(kernel),
             way(simulator),
-            if agree { "yes" } else { "NO" },
+            if one.agrees() { "yes" } else { "NO" },
             kernel.as_ref().map_or(0, |outcome| outcome.sent),
             time(kernel),
             time(simulator),
@@ -223,7 +225,7 @@ fn table(found: &[Found]) {
 fn tell(found: &Found) {
     let outcome = |outcome: &Result<Outcome, String>| match outcome {
         Ok(o) => json!({
-            "ways": o.ways, "by_tcp": o.by_tcp, "time_to_direct_ms": o.to_direct.map(|time| time.as_secs_f64() * 1e3), "sent": o.sent,
+            "ways": o.ways, "legs": o.legs, "time_to_direct_ms": o.to_direct.map(|time| time.as_secs_f64() * 1e3), "sent": o.sent,
             "lost": o.lost, "repeated": o.repeated, "reordered": o.reordered,
         }),
         Err(why) => json!({ "failed": why }),

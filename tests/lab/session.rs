@@ -141,7 +141,8 @@ fn account(told: Vec<Result<Vec<Value>, String>>) -> Result<Outcome, String> {
             return Err(format!("no session: {why}"));
         };
         let text = |field: &str| summary[field].as_str();
-        outcome.by_tcp.push(text("leg") == Some("tcp"));
+        let legs = lines.iter().filter(|line| line["type"] == "leg").filter_map(|line| line["leg"].as_str());
+        outcome.legs.push(legs.map(str::to_owned).collect());
         let count = |field: &str| summary[field].as_u64().unwrap_or(u64::MAX);
         outcome.ways.push(match (text("path"), text("because")) {
             (Some("relayed"), Some(because)) => format!("relayed, {because}"),

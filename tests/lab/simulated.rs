@@ -1,10 +1,11 @@
 //! A case in the simulator.
 
 use crate::outcome::Outcome;
-use posse_core::{Leg, Path};
+use posse_core::Path;
 use posse_sim::scenario::accounts::PathStory;
 use posse_sim::scenario::journal::{Entry, What};
 use posse_sim::scenario::run::run;
+use posse_sim::scenario::words::leg_word;
 use posse_sim::scenario::{ClientIndex, Host, Scenario, judge};
 
 pub(crate) fn simulate(scenario: &Scenario) -> Result<Outcome, String> {
@@ -16,7 +17,7 @@ pub(crate) fn simulate(scenario: &Scenario) -> Result<Outcome, String> {
     let reliable = || ran.streams.iter().filter(|stream| stream.reliable());
     Ok(Outcome {
         ways: vec![way(&pair.from_a), way(&pair.from_b)],
-        by_tcp: [0, 1].map(|client| by_tcp(&ran.timeline, client)).to_vec(),
+        legs: [0, 1].map(|client| legs(&ran.timeline, client)).to_vec(),
         to_direct: pair.both_direct().map(|at| at.since(pair.together)),
         sent: reliable().map(|s| s.sent).sum(),
         lost: reliable().map(|s| s.lost).sum(),
@@ -25,11 +26,11 @@ pub(crate) fn simulate(scenario: &Scenario) -> Result<Outcome, String> {
     })
 }
 
-/// Whether a client's own leg went by TCP at the end; it begins over UDP.
-fn by_tcp(timeline: &[Entry], client: usize) -> bool {
+/// The legs that a client says it changed to, in order.
+fn legs(timeline: &[Entry], client: usize) -> Vec<String> {
     let own = timeline.iter().filter(|entry| entry.who == Some(Host::Client(ClientIndex(client))));
-    let mut legs = own.filter_map(|entry| if let What::Leg(leg, _) = entry.what { Some(leg) } else { None });
-    legs.next_back() == Some(Leg::Tcp)
+    own.filter_map(|entry| if let What::Leg(leg, _) = entry.what { Some(leg_word(leg).to_lowercase()) } else { None })
+        .collect()
 }
 
 fn way(story: &PathStory) -> String {

@@ -274,7 +274,7 @@ table inet internet {
 ";
 
 /// Parts in a million lost up and down.
-fn losses(link: &Link) -> (u32, u32) {
+pub(crate) fn losses(link: &Link) -> (u32, u32) {
     (link.up.loss.in_a_million(), link.down.loss.in_a_million())
 }
 

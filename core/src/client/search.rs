@@ -15,6 +15,7 @@ use crate::ids::{PeerId, SocketId};
 use crate::machine::Request;
 use crate::outbox::Outbox;
 use crate::path::{Spray, Way, is_local, probeable};
+use crate::report::Searches;
 use crate::time::{Duration, Instant};
 use crate::wire::control::ToServer;
 use crate::wire::frames::Observe;
@@ -194,6 +195,18 @@ fn interval(limits: &SearchLimits) -> Duration {
     Duration::from_secs(1) / u32::from(limits.probes_per_second.max(1))
 }
 
+/// Enters what a pair's search did into the account of it.
+fn count(done: &mut Searches, plan: &Plan) {
+    let count = match plan {
+        Plan::Measure { .. } => &mut done.measured,
+        Plan::Predict { .. } => &mut done.predicted,
+        Plan::Scatter { .. } => &mut done.scattered,
+        Plan::Open { .. } => &mut done.opened,
+        Plan::Sweep { .. } | Plan::Stop { .. } => &mut done.swept,
+    };
+    *count = count.saturating_add(1);
+}
+
 impl Session {
     /// An order of the server's. One for a pair that is no more is nobody's.
     pub(super) fn on_order(&mut self, now: Instant, peer: PeerId, epoch: u64, number: u32, plan: Plan) {
@@ -266,15 +279,7 @@ impl Session {
             }
         };
         if let Some(punch) = path_peer(&mut self.peers, slot).and_then(|p| p.link.puncher()) {
-            let done = punch.searches();
-            let count = match plan {
-                Plan::Measure { .. } => &mut done.measured,
-                Plan::Predict { .. } => &mut done.predicted,
-                Plan::Scatter { .. } => &mut done.scattered,
-                Plan::Open { .. } => &mut done.opened,
-                Plan::Sweep { .. } | Plan::Stop { .. } => &mut done.swept,
-            };
-            *count = count.saturating_add(1);
+            count(punch.searches(), &plan);
             punch.search(now, spray);
         }
         self.search = Some(search);

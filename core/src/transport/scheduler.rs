@@ -99,8 +99,9 @@ impl Transport {
         if plan.probe || plan.data {
             self.write_frames(now, id, &mut inner, pn);
         }
-        let more = self.has_data(now, id);
-        if more && plan.data && !plan.probe {
+        // Asked once, and not at all for what only acknowledges.
+        let more = (inner.len() > acks).then(|| self.has_data(now, id));
+        if more == Some(true) && plan.data && !plan.probe {
             self.level(now, id, &mut inner);
         }
         let ping = inner.len() == acks
@@ -129,7 +130,7 @@ impl Transport {
             if len + NEARLY_FULL >= path.payload {
                 path.mtu.on_full();
             }
-            if !more {
+            if !more.unwrap_or_else(|| self.has_data(now, id)) {
                 self.paths.get_mut(usize::from(id))?.on_dry();
             }
         } else {
