@@ -52,6 +52,7 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// Whether it waits to write, or to be open.
+    #[cfg(any(feature = "tokio", target_os = "linux", target_os = "android"))]
     pub(crate) fn wants_write(&self) -> bool {
         self.connecting || !self.pending.is_empty()
     }
