@@ -5,7 +5,7 @@ use crate::event::{DropReason, Event, PacketView, Place};
 use posse_core::Instant;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr};
 
 /// The running digest.
 pub(crate) struct Digest {
@@ -41,8 +41,10 @@ impl Digest {
     }
 }
 
-/// Numbers that the longest event has: a packet that was sent or damaged, or translated.
-const FIELDS: usize = 8;
+/// Numbers that the longest event has: an IPv6 packet that was sent or damaged.
+const FIELDS: usize = 11;
+/// What an IPv6 address begins with; one of IPv4 and its port are less.
+const IPV6: u64 = 1 << 56;
 
 /// An event's numbers, gathered so that the hasher is fed once.
 struct Fields {
@@ -80,6 +82,10 @@ impl Fields {
                 self.head(5, net, packet.id);
                 [from, to, packet.from, packet.to].into_iter().for_each(|a| self.address(a));
             }
+            Event::Passed { net, outward, packet } => {
+                self.head(19, net, packet.id);
+                self.number(u64::from(outward));
+            }
             Event::Mapped { net, inside, outside, toward } => {
                 self.head(6, net, 0);
                 [inside, outside, toward].into_iter().for_each(|a| self.address(a));
@@ -94,14 +100,22 @@ impl Fields {
                 self.place(11, place, u64::from(up) << 1 | u64::from(down));
             }
             Event::Rebooted { net } => self.head(12, net, 0),
-            Event::Blocked { from, to, blocked } => {
+            Event::Blocked { from: IpAddr::V4(from), to: IpAddr::V4(to), blocked } => {
                 self.head(13, usize::from(blocked), u64::from(from.to_bits()) << 32 | u64::from(to.to_bits()));
+            }
+            Event::Blocked { from, to, blocked } => {
+                self.head(20, usize::from(blocked), 0);
+                [from, to].into_iter().for_each(|ip| self.address(SocketAddr::new(ip, 0)));
             }
             Event::Unsendable { host, len } => self.head(14, host, len as u64),
             Event::Paused { host, paused } => self.head(15, host, u64::from(paused)),
             Event::ClockJumped { host, ahead } => self.head(16, host, ahead.cast_unsigned()),
             Event::Firewall { place, blocked } => self.place(18, place, u64::from(blocked)),
-            Event::Moved { place, address } => self.place(17, place, u64::from(address.to_bits())),
+            Event::Moved { place, address: IpAddr::V4(address) } => self.place(17, place, u64::from(address.to_bits())),
+            Event::Moved { place, address } => {
+                self.place(21, place, 0);
+                self.address(SocketAddr::new(address, 0));
+            }
         }
         &[]
     }
@@ -127,8 +141,15 @@ impl Fields {
         packet.bytes
     }
 
-    fn address(&mut self, address: SocketAddrV4) {
-        self.number(u64::from(address.ip().to_bits()) << 16 | u64::from(address.port()));
+    fn address(&mut self, address: SocketAddr) {
+        match address.ip() {
+            IpAddr::V4(ip) => self.number(u64::from(ip.to_bits()) << 16 | u64::from(address.port())),
+            IpAddr::V6(ip) => {
+                self.number(IPV6 | u64::from(address.port()));
+                self.number((ip.to_bits() >> 64) as u64);
+                self.number(ip.to_bits() as u64);
+            }
+        }
     }
 
     fn number(&mut self, number: u64) {

@@ -3,7 +3,7 @@
 use posse_core::{Ecn, Instant, SocketId, Wake};
 use std::cell::RefCell;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 /// A host or a network, by its number in the world. What has a link: a host, or (under the name of the network behind
@@ -38,7 +38,7 @@ pub enum DropReason {
     HopLimit,
     /// The NAT has no mapping on that port.
     NoMapping,
-    /// The NAT has a mapping there, which does not admit that source.
+    /// The NAT has a mapping there, which does not admit that source; or the firewall does not.
     Filtered,
     /// From inside to the NAT's own outside address, and the NAT does not hairpin.
     Hairpin,
@@ -105,9 +105,9 @@ pub struct PacketView<'a> {
     /// Its number in this world, kept on its whole way; a duplicate has its own.
     pub id: u64,
     /// Source, as the addresses stand at this point of its way.
-    pub from: SocketAddrV4,
+    pub from: SocketAddr,
     /// Destination, likewise.
-    pub to: SocketAddrV4,
+    pub to: SocketAddr,
     /// Explicit congestion notification.
     pub ecn: Ecn,
     /// Hop limit that it has left.
@@ -170,8 +170,17 @@ pub enum Event<'a> {
         /// The network behind the NAT.
         net: usize,
         /// Source and destination before.
-        before: (SocketAddrV4, SocketAddrV4),
+        before: (SocketAddr, SocketAddr),
         /// The packet, as it is now.
+        packet: PacketView<'a>,
+    },
+    /// An IPv6 packet passed the firewall of a network, as it was.
+    Passed {
+        /// The network behind the firewall.
+        net: usize,
+        /// Whether it goes out.
+        outward: bool,
+        /// The packet.
         packet: PacketView<'a>,
     },
     /// A NAT opened a mapping.
@@ -179,11 +188,11 @@ pub enum Event<'a> {
         /// The network behind the NAT.
         net: usize,
         /// Whose.
-        inside: SocketAddrV4,
+        inside: SocketAddr,
         /// How the outside sees it.
-        outside: SocketAddrV4,
+        outside: SocketAddr,
         /// The destination for which it was opened.
-        toward: SocketAddrV4,
+        toward: SocketAddr,
     },
     /// A machine was told that the time it had named has come.
     Woken {
@@ -204,7 +213,7 @@ pub enum Event<'a> {
         /// How often it had started before.
         incarnation: u32,
     },
-    /// A machine sent on a stream, to an IPv6 address or by a socket that it does not have: there is no such thing here.
+    /// A machine sent on a stream, to an address of a family that its host does not have, or by a socket that it does not have.
     Unsendable {
         /// Which host.
         host: usize,
@@ -235,9 +244,9 @@ pub enum Event<'a> {
     /// The internet stopped (or began again) to carry packets from one address to another.
     Blocked {
         /// From.
-        from: Ipv4Addr,
+        from: IpAddr,
         /// To.
-        to: Ipv4Addr,
+        to: IpAddr,
         /// Whether it is blocked now.
         blocked: bool,
     },
@@ -267,7 +276,7 @@ pub enum Event<'a> {
         /// Which.
         place: Place,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
 }
 
@@ -280,7 +289,8 @@ impl<'a> Event<'a> {
             | Self::Dropped { packet, .. }
             | Self::Duplicated { packet, .. }
             | Self::Corrupted { packet, .. }
-            | Self::Translated { packet, .. } => Some(packet),
+            | Self::Translated { packet, .. }
+            | Self::Passed { packet, .. } => Some(packet),
             Self::Mapped { .. }
             | Self::Woken { .. }
             | Self::Acted { .. }
@@ -315,6 +325,7 @@ impl<'a> Event<'a> {
             Self::Duplicated { place, original, packet } => Event::Duplicated { place, original, packet: with(packet) },
             Self::Corrupted { place, packet } => Event::Corrupted { place, packet: with(packet) },
             Self::Translated { net, before, packet } => Event::Translated { net, before, packet: with(packet) },
+            Self::Passed { net, outward, packet } => Event::Passed { net, outward, packet: with(packet) },
             Self::Mapped { net, inside, outside, toward } => Event::Mapped { net, inside, outside, toward },
             Self::Woken { host, why } => Event::Woken { host, why },
             Self::Acted { host } => Event::Acted { host },

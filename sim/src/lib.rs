@@ -46,6 +46,6 @@ mod world;
 pub use event::{Counters, DropReason, Event, Observer, PacketView, Place};
 pub use link::{Bursts, Chance, Direction, HEADERS, Link, Mishap, Way};
 pub use nat::{Allocation, Filtering, Mapping, Nat};
-pub use network::Net;
+pub use network::{Families, Net};
 pub use null::NullCrypto;
-pub use world::{MAIN_PORT, Node, Stuck, World};
+pub use world::{Addresses, MAIN_PORT, Node, Stuck, World};

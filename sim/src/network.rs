@@ -2,16 +2,21 @@
 //!
 //! The internet is the root. A network behind a NAT hangs on another network by the NAT's link. Within a network a packet
 //! finds its destination among the hosts and NATs attached to it, or leaves through the network's NAT; the networks
-//! themselves take no time. Hosts have one private or public IPv4 address each, NATs one outside address.
+//! themselves take no time. Hosts have a private or public IPv4 address, an IPv6 address (`network/ipv6.rs`), or both; NATs one outside
+//! address.
+
+mod ipv6;
 
 use crate::digest::Digest;
 use crate::event::{Counters, DropReason, Event, Observer, PacketView, Place};
 use crate::link::{Fate, Link, Mishap, Retiming, Way, Wire};
-use crate::nat::{Nat, NatBox, Outbound};
+use crate::nat::{Firewall, FirewallBox, Nat, NatBox, Outbound};
 use crate::queue::{Due, Queue};
 use posse_core::{Ecn, Instant};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+
+pub(crate) use ipv6::{HEADER_MORE, net_of};
 
 /// The first public address less one. A block in real use; nothing here ever leaves the process.
 const PUBLIC: u32 = u32::from_be_bytes([5, 0, 0, 0]);
@@ -48,12 +53,36 @@ impl From<Net> for Place {
     }
 }
 
+/// Which kinds of address a host has.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum Families {
+    /// IPv4 alone.
+    #[default]
+    V4,
+    /// Both, where its network has IPv6; else IPv4.
+    Both,
+    /// IPv6 alone, where its network has it; else none.
+    V6,
+}
+
+impl Families {
+    /// Whether IPv4 is among them.
+    pub fn has_v4(self) -> bool {
+        self != Self::V6
+    }
+
+    /// Whether IPv6 is among them.
+    pub fn has_v6(self) -> bool {
+        self != Self::V4
+    }
+}
+
 /// A datagram that a host puts on its link.
 pub(crate) struct Datagram<'a> {
     pub(crate) host: usize,
     pub(crate) socket: posse_core::SocketId,
-    pub(crate) from: SocketAddrV4,
-    pub(crate) to: SocketAddrV4,
+    pub(crate) from: SocketAddr,
+    pub(crate) to: SocketAddr,
     pub(crate) ecn: Ecn,
     pub(crate) hop_limit: Option<u8>,
     pub(crate) tcp: bool,
@@ -63,8 +92,8 @@ pub(crate) struct Datagram<'a> {
 /// A packet under way. Slots are reused, and with them the memory of the bytes.
 pub(crate) struct Packet {
     id: u64,
-    pub(crate) from: SocketAddrV4,
-    pub(crate) to: SocketAddrV4,
+    pub(crate) from: SocketAddr,
+    pub(crate) to: SocketAddr,
     pub(crate) ecn: Ecn,
     hops: u8,
     pub(crate) tcp: bool,
@@ -86,6 +115,8 @@ impl Packet {
 struct Attachment {
     place: Place,
     on: usize,
+    /// Of a host; a NAT's outside has IPv4, and a way for the IPv6 of its network.
+    families: Families,
     /// Nobody is there any more.
     gone: bool,
 }
@@ -97,18 +128,28 @@ struct NetState {
     attached: Vec<Option<usize>>,
     /// The way out; none from the internet.
     gateway: Option<Gateway>,
+    /// Whether there is IPv6.
+    ipv6: bool,
 }
 
 struct Gateway {
     nat: NatBox,
     /// Its mappings for TCP.
     tcp: NatBox,
+    /// The firewalls before its IPv6 addresses, for datagrams and for TCP.
+    walls: Option<[FirewallBox; 2]>,
     attachment: usize,
 }
 
 impl Gateway {
     fn of(&mut self, tcp: bool) -> &mut NatBox {
         if tcp { &mut self.tcp } else { &mut self.nat }
+    }
+
+    fn reboot(&mut self) {
+        self.nat.reboot();
+        self.tcp.reboot();
+        self.walls.iter_mut().flatten().for_each(FirewallBox::reboot);
     }
 }
 
@@ -138,7 +179,7 @@ pub(crate) struct Network {
     packets: Vec<Packet>,
     free: Vec<u32>,
     next_id: u64,
-    blocked: BTreeSet<(Ipv4Addr, Ipv4Addr)>,
+    blocked: BTreeSet<(IpAddr, IpAddr)>,
     /// Where a firewall drops datagrams.
     udp_blocked: BTreeSet<Place>,
     /// What is to happen on links that are yet to be made.
@@ -152,7 +193,7 @@ impl Network {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             seed,
-            nets: vec![NetState { first: PUBLIC + 1, attached: Vec::new(), gateway: None }],
+            nets: vec![NetState { first: PUBLIC + 1, attached: Vec::new(), gateway: None, ipv6: true }],
             attachments: Vec::new(),
             wires: Vec::new(),
             packets: Vec::new(),
@@ -170,19 +211,25 @@ impl Network {
     /// A new network behind `nat`, which is attached to `outside`.
     pub(crate) fn add_net(&mut self, outside: Net, nat: Nat, link: Link) -> Net {
         let net = self.nets.len();
-        let (attachment, address) = self.attach(outside, Place::Net(net), link);
+        let (attachment, address) = self.attach(outside, Place::Net(net), Families::V4, link);
         let block = PRIVATE + (net as u32 % PRIVATE_BLOCKS) * (1 << 16);
         let for_tcp = nat.clone().lifetime(TCP_LIFETIME);
         let tcp = NatBox::new(self.seed, TCP_NATS | net as u64, address, for_tcp);
-        let gateway = Gateway { nat: NatBox::new(self.seed, net as u64, address, nat), tcp, attachment };
+        let ipv6 = nat.ipv6.clone().filter(|_| self.nets[outside.0].ipv6);
+        let walls = ipv6.map(|wall| {
+            let for_tcp = Firewall { lifetime: TCP_LIFETIME, ..wall.clone() };
+            [FirewallBox::new(wall), FirewallBox::new(for_tcp)]
+        });
+        let ipv6 = walls.is_some();
+        let gateway = Gateway { nat: NatBox::new(self.seed, net as u64, address, nat), tcp, walls, attachment };
         // .0 is the network and .1 the NAT's inside address.
-        self.nets.push(NetState { first: block + 2, attached: Vec::new(), gateway: Some(gateway) });
+        self.nets.push(NetState { first: block + 2, attached: Vec::new(), gateway: Some(gateway), ipv6 });
         Net(net)
     }
 
     /// Attaches a host to `on`. Its attachment and address.
-    pub(crate) fn add_host(&mut self, on: Net, host: usize, link: Link) -> (usize, Ipv4Addr) {
-        self.attach(on, Place::Host(host), link)
+    pub(crate) fn add_host(&mut self, on: Net, host: usize, families: Families, link: Link) -> (usize, Ipv4Addr) {
+        self.attach(on, Place::Host(host), families, link)
     }
 
     /// One more address for what is attached there, by the same link.
@@ -191,9 +238,9 @@ impl Network {
         self.claim(on, attachment).expect("a private network has 65,533 addresses")
     }
 
-    fn attach(&mut self, on: Net, place: Place, link: Link) -> (usize, Ipv4Addr) {
+    fn attach(&mut self, on: Net, place: Place, families: Families, link: Link) -> (usize, Ipv4Addr) {
         let attachment = self.attachments.len();
-        self.attachments.push(Attachment { place, on: on.0, gone: false });
+        self.attachments.push(Attachment { place, on: on.0, families, gone: false });
         for (way, direction) in [(Way::Up, link.up), (Way::Down, link.down)] {
             let mut wire = Wire::new(self.seed, self.wires.len() as u64, direction);
             wire.mishaps.list(self.mishaps.remove(&(place, way)).unwrap_or_default());
@@ -257,7 +304,7 @@ impl Network {
     /// A packet comes out of a wire. If that is at a host, the caller delivers it: `Some` is the host.
     pub(crate) fn arrive(&mut self, now: Instant, wire: u32, slot: u32) -> Option<usize> {
         let attachment = &self.attachments[wire as usize / 2];
-        let Attachment { place, on, gone } = *attachment;
+        let Attachment { place, on, gone, .. } = *attachment;
         match place {
             _ if wire.is_multiple_of(2) => self.route(now, on, slot),
             _ if gone => self.drop(now, place, DropReason::NoRoute, slot),
@@ -289,13 +336,18 @@ impl Network {
         let packet = &self.packets[slot as usize];
         let (from, to, tcp) = (packet.from, packet.to, packet.tcp);
         if net == Net::INTERNET.0 {
-            if self.blocked.contains(&(*from.ip(), *to.ip())) {
+            if self.blocked.contains(&(from.ip(), to.ip())) {
                 return self.drop(now, Place::Net(net), DropReason::Blocked, slot);
             }
             if !self.hop(now, net, INTERNET_HOPS, slot) {
                 return;
             }
         }
+        let (from, to) = match (from, to) {
+            (SocketAddr::V4(from), SocketAddr::V4(to)) => (from, to),
+            (SocketAddr::V6(from), SocketAddr::V6(to)) => return self.route_ipv6(now, net, slot, from, to),
+            _ => return self.drop(now, Place::Net(net), DropReason::NoRoute, slot),
+        };
         if let Some(attachment) = self.find(net, *to.ip()) {
             return self.transmit(now, attachment * 2 + 1, slot);
         }
@@ -328,7 +380,10 @@ impl Network {
     /// A packet from outside meets the NAT of `net`.
     fn enter(&mut self, now: Instant, net: usize, slot: u32) {
         let packet = &self.packets[slot as usize];
-        let (from, to, tcp) = (packet.from, packet.to, packet.tcp);
+        let (from, to, tcp) = match (packet.from, packet.to) {
+            (SocketAddr::V4(from), SocketAddr::V4(to)) => (from, to, packet.tcp),
+            _ => return self.enter_ipv6(now, net, slot),
+        };
         let Some(gateway) = &mut self.nets[net].gateway else { return };
         match gateway.of(tcp).inbound(now, from, to.port()) {
             Ok(inside) => {
@@ -345,9 +400,9 @@ impl Network {
     fn translate(&mut self, now: Instant, net: usize, slot: u32, out: Outbound, to: SocketAddrV4) {
         let packet = &mut self.packets[slot as usize];
         let before = (packet.from, packet.to);
-        (packet.from, packet.to) = (out.from, to);
+        (packet.from, packet.to) = (out.from.into(), to.into());
         if out.created {
-            let mapped = Event::Mapped { net, inside: before.0, outside: out.from, toward: before.1 };
+            let mapped = Event::Mapped { net, inside: before.0, outside: out.from.into(), toward: before.1 };
             self.log.event(now, &mapped);
         }
         self.log.event(now, &Event::Translated { net, before, packet: packet.view() });
@@ -368,7 +423,8 @@ impl Network {
     fn find(&self, net: usize, address: Ipv4Addr) -> Option<usize> {
         let net = &self.nets[net];
         let index = address.to_bits().checked_sub(net.first)?;
-        net.attached.get(index as usize).copied().flatten()
+        let attachment = net.attached.get(index as usize).copied().flatten();
+        attachment.filter(|at| self.attachments[*at].families.has_v4())
     }
 
     /// Puts a packet on a wire.
@@ -378,7 +434,8 @@ impl Network {
         if !packet.tcp && self.udp_blocked.contains(&place) {
             return self.drop(now, place, DropReason::Firewall, slot);
         }
-        let (tcp, len) = (packet.tcp, packet.bytes.len());
+        let more = if packet.to.is_ipv6() { HEADER_MORE } else { 0 };
+        let (tcp, len) = (packet.tcp, packet.bytes.len() + more);
         match self.wires[wire].pass(now, if tcp { len.saturating_sub(NO_UDP_HEADER) } else { len }) {
             Fate::Dropped(why) => self.drop(now, place, why, slot),
             Fate::Arrives { flipped: Some(_), .. } if tcp => self.drop(now, place, DropReason::Checksum, slot),
@@ -419,7 +476,7 @@ impl Network {
     }
 
     /// A slot with a new packet in it.
-    fn packet(&mut self, from: SocketAddrV4, to: SocketAddrV4, ecn: Ecn, hops: u8, tcp: bool, bytes: &[u8]) -> u32 {
+    fn packet(&mut self, from: SocketAddr, to: SocketAddr, ecn: Ecn, hops: u8, tcp: bool, bytes: &[u8]) -> u32 {
         let id = self.next_id;
         self.next_id += 1;
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -521,7 +578,7 @@ impl Network {
     }
 
     /// Whether the internet carries packets from one public address to another.
-    pub(crate) fn set_blocked(&mut self, now: Instant, from: Ipv4Addr, to: Ipv4Addr, blocked: bool) {
+    pub(crate) fn set_blocked(&mut self, now: Instant, from: IpAddr, to: IpAddr, blocked: bool) {
         if blocked {
             self.blocked.insert((from, to));
         } else {
@@ -542,8 +599,7 @@ impl Network {
 
     pub(crate) fn reboot(&mut self, now: Instant, net: Net) {
         if let Some(gateway) = &mut self.nets[net.0].gateway {
-            gateway.nat.reboot();
-            gateway.tcp.reboot();
+            gateway.reboot();
             self.log.event(now, &Event::Rebooted { net: net.0 });
         }
     }
@@ -559,11 +615,12 @@ impl Network {
         }
         let address = address.unwrap_or(old);
         if let Some(gateway) = &mut self.nets[net.0].gateway {
+            gateway.reboot();
             gateway.nat.reboot_as(address);
             gateway.tcp.reboot_as(address);
         }
         self.log.event(now, &Event::Rebooted { net: net.0 });
-        self.log.event(now, &Event::Moved { place: Place::Net(net.0), address });
+        self.log.event(now, &Event::Moved { place: Place::Net(net.0), address: address.into() });
     }
 
     /// A host leaves its attachment for a new one. What is under way to it is lost, what comes from it is not.
@@ -577,14 +634,17 @@ impl Network {
         let (old, address) = from;
         let place = self.attachments[old].place;
         self.attachments[old].gone = true;
-        let outside = self.attachments[old].on;
-        let (attachment, new) = self.attach(on, place, link);
+        let Attachment { on: outside, families, .. } = self.attachments[old];
+        let (attachment, new) = self.attach(on, place, families, link);
         // Packets are counted by whose they are: nothing passes the old link any more, and the new one counts on.
         for wire in 0..2 {
             self.wires[attachment * 2 + wire].mishaps = std::mem::take(&mut self.wires[old * 2 + wire].mishaps);
         }
         self.give_up(outside, address);
-        self.log.event(now, &Event::Moved { place, address: new });
+        let v4 = Some(IpAddr::from(new)).filter(|_| families.has_v4());
+        for address in v4.into_iter().chain(self.ipv6_of(attachment, new).map(IpAddr::from)) {
+            self.log.event(now, &Event::Moved { place, address });
+        }
         (attachment, new)
     }
 

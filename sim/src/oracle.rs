@@ -40,6 +40,15 @@ pub fn reachable(a: Behaviour, b: Behaviour) -> bool {
     directions.a_to_b && directions.b_to_a
 }
 
+/// Whether two hosts that both have IPv6 reach each other by it, with what lets in what before each; `None`: nothing stands there. A
+/// firewall is a NAT that translates nothing: it maps alike for all, and everybody knows the address. So they always do.
+pub fn reachable_by_ipv6(a: Option<Filtering>, b: Option<Filtering>) -> bool {
+    let wall = |filtering: Option<Filtering>| {
+        (Mapping::EndpointIndependent, filtering.unwrap_or(Filtering::EndpointIndependent))
+    };
+    reachable(wall(a), wall(b))
+}
+
 /// Which directions deliver. See the module's text for the rules.
 pub fn directions(a: Behaviour, b: Behaviour) -> Directions {
     let mut facts = Facts { nats: [a, b], sent: BTreeSet::new() };
@@ -161,6 +170,12 @@ mod tests {
     fn forty_five_of_the_eighty_one_pairs_go_direct() {
         let open = all().iter().flat_map(|&a| all().into_iter().map(move |b| reachable(a, b))).filter(|&r| r).count();
         assert_eq!(open, 45);
+    }
+
+    #[test]
+    fn no_two_ipv6_firewalls_keep_those_apart_who_both_send() {
+        let walls = [None, Some(Filtering::ALL[0]), Some(Filtering::ALL[1]), Some(Filtering::ALL[2])];
+        assert!(walls.iter().all(|a| walls.iter().all(|b| reachable_by_ipv6(*a, *b))));
     }
 
     #[test]

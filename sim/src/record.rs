@@ -118,7 +118,7 @@ impl Observer for Outputs {
             // TCP is its host's business.
             && !packet.tcp
         {
-            self.add(at, socket, SocketAddr::V4(packet.to), packet.ecn, packet.bytes);
+            self.add(at, socket, packet.to, packet.ecn, packet.bytes);
         }
     }
 }

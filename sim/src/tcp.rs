@@ -14,12 +14,14 @@ use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::Instant as StackInstant;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 use std::collections::VecDeque;
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr};
 
-/// Bytes of an IPv4 packet with a segment in it at most: what IPv6 carries everywhere, so that no link is too narrow.
+/// Bytes of a packet with a segment in it at most: what IPv6 carries everywhere, so that no link is too narrow.
 const MTU: usize = 1_280;
 /// Bytes of an IPv4 header without options.
-const IP_HEADER: usize = 20;
+const IPV4_HEADER: usize = 20;
+/// Bytes of an IPv6 header.
+const IPV6_HEADER: usize = 40;
 /// The protocol number of TCP in it.
 const PROTOCOL: u8 = 6;
 /// Bytes of a socket's receive buffer.
@@ -94,8 +96,8 @@ impl Device for Wire {
 /// One end of a connection.
 pub(crate) struct Connection {
     pub(crate) id: StreamId,
-    pub(crate) local: SocketAddrV4,
-    pub(crate) remote: SocketAddrV4,
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
     /// Something happened to it since it was last looked at.
     pub(crate) dirty: bool,
     interface: Interface,
@@ -116,30 +118,30 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// The end that begins.
-    pub(crate) fn connect(now: Instant, seed: u64, id: StreamId, local: SocketAddrV4, remote: SocketAddrV4) -> Self {
+    pub(crate) fn connect(now: Instant, seed: u64, id: StreamId, local: SocketAddr, remote: SocketAddr) -> Self {
         let mut this = Self::new(now, seed, id, local, remote, false);
         let socket = this.sockets.get_mut::<Socket<'_>>(this.socket);
-        let to = (IpAddress::Ipv4(*remote.ip()), remote.port());
+        let to = (IpAddress::from(remote.ip()), remote.port());
         let begun = socket.connect(this.interface.context(), to, local.port());
         this.broken = begun.is_err();
         this
     }
 
     /// The end that a SYN arrives at.
-    pub(crate) fn accept(now: Instant, seed: u64, id: StreamId, local: SocketAddrV4, remote: SocketAddrV4) -> Self {
+    pub(crate) fn accept(now: Instant, seed: u64, id: StreamId, local: SocketAddr, remote: SocketAddr) -> Self {
         let mut this = Self::new(now, seed, id, local, remote, true);
         let begun = this.sockets.get_mut::<Socket<'_>>(this.socket).listen(local.port());
         this.broken = begun.is_err();
         this
     }
 
-    fn new(now: Instant, seed: u64, id: StreamId, local: SocketAddrV4, remote: SocketAddrV4, accepted: bool) -> Self {
+    fn new(now: Instant, seed: u64, id: StreamId, local: SocketAddr, remote: SocketAddr, accepted: bool) -> Self {
         let mut wire = Wire::default();
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
         let mut interface = Interface::new(config, &mut wire, stack_time(now));
         // Everybody is a neighbour: the simulated network does the routing.
-        interface.update_ip_addrs(|all| _ = all.push(IpCidr::new(IpAddress::Ipv4(*local.ip()), 0)));
+        interface.update_ip_addrs(|all| _ = all.push(IpCidr::new(IpAddress::from(local.ip()), 0)));
         let mut socket = Socket::new(SocketBuffer::new(vec![0; RECEIVE]), SocketBuffer::new(vec![0; SEND]));
         socket.set_nagle_enabled(false);
         socket.set_congestion_control(CongestionControl::Cubic);
@@ -167,7 +169,8 @@ impl Connection {
     /// A segment arrived; its ports are those of the addresses that it was translated to.
     pub(crate) fn segment(&mut self, segment: &[u8]) {
         let mut packet = ip_packet(self.remote, self.local, segment);
-        set_ports(&mut packet[IP_HEADER..], self.remote.port(), self.local.port());
+        let header = header_len(self.local);
+        set_ports(&mut packet[header..], self.remote.port(), self.local.port());
         self.wire.arrived.push_back(packet);
         self.dirty = true;
     }
@@ -207,8 +210,9 @@ impl Connection {
             socket.close();
         }
         self.interface.poll(now, &mut self.wire, &mut self.sockets);
+        let header = header_len(self.local);
         for packet in self.wire.leaving.drain(..) {
-            send(packet.get(IP_HEADER..).unwrap_or_default());
+            send(packet.get(header..).unwrap_or_default());
         }
     }
 
@@ -296,14 +300,32 @@ pub(crate) fn reset(segment: &[u8]) -> Option<Vec<u8>> {
     Some(answer)
 }
 
-/// An IPv4 packet (RFC 791) around a segment. Its checksum is not looked at.
-fn ip_packet(from: SocketAddrV4, to: SocketAddrV4, segment: &[u8]) -> Vec<u8> {
-    let mut packet = vec![0; IP_HEADER];
-    packet[0] = 4 << 4 | 5;
-    packet[2..4].copy_from_slice(&u16::try_from(IP_HEADER + segment.len()).unwrap_or(u16::MAX).to_be_bytes());
-    (packet[8], packet[9]) = (64, PROTOCOL);
-    packet[12..16].copy_from_slice(&from.ip().octets());
-    packet[16..20].copy_from_slice(&to.ip().octets());
+fn header_len(of: SocketAddr) -> usize {
+    if of.is_ipv6() { IPV6_HEADER } else { IPV4_HEADER }
+}
+
+/// An IPv4 (RFC 791) or IPv6 packet (RFC 8200) around a segment, both ends of one family. Its checksum is not looked at.
+fn ip_packet(from: SocketAddr, to: SocketAddr, segment: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0; header_len(to)];
+    let bytes = |len: usize| u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes();
+    match (from.ip(), to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            packet[0] = 4 << 4 | 5;
+            packet[2..4].copy_from_slice(&bytes(IPV4_HEADER + segment.len()));
+            (packet[8], packet[9]) = (64, PROTOCOL);
+            packet[12..16].copy_from_slice(&from.octets());
+            packet[16..20].copy_from_slice(&to.octets());
+        }
+        (from, IpAddr::V6(to)) => {
+            let from = if let IpAddr::V6(from) = from { from } else { to };
+            packet[0] = 6 << 4;
+            packet[4..6].copy_from_slice(&bytes(segment.len()));
+            (packet[6], packet[7]) = (PROTOCOL, 64);
+            packet[8..24].copy_from_slice(&from.octets());
+            packet[24..40].copy_from_slice(&to.octets());
+        }
+        (IpAddr::V6(_), IpAddr::V4(_)) => {}
+    }
     packet.extend_from_slice(segment);
     packet
 }

@@ -14,7 +14,7 @@ use crate::dice::{Label, stream};
 use crate::event::{Counters, DropReason, Event, Observer, Place};
 use crate::link::Link;
 use crate::nat::{Nat, NatBox};
-use crate::network::{Datagram, Net, Network};
+use crate::network::{Datagram, Families, Net, Network};
 use crate::queue::Due;
 use crate::trace::{HostInfo, NetInfo, Topology};
 use posse_core::{Duration, Input, Instant, Machine, Outbox, Request, SocketId, SocketInput, Transmit, Via, Wake};
@@ -22,7 +22,7 @@ use rand_core::Rng as _;
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use thiserror::Error;
 
 /// Port of every host's main socket.
@@ -128,13 +128,27 @@ trait Hosted: Machine + Any {}
 
 impl<M: Machine + Any> Hosted for M {}
 
-type Make = Box<dyn FnMut(Instant, SocketAddr, [u8; 32]) -> Box<dyn Hosted>>;
+type Make = Box<dyn FnMut(Instant, &Addresses, [u8; 32]) -> Box<dyn Hosted>>;
+
+/// Where a host is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Addresses {
+    /// Its main socket, as the host itself sees it: by IPv4 if it has that.
+    pub main: SocketAddr,
+    /// Its IPv6 address.
+    pub ipv6: Option<Ipv6Addr>,
+    /// Its second IPv4 address.
+    pub second: Option<Ipv4Addr>,
+}
 
 struct Host {
     name: String,
     net: Net,
     attachment: usize,
+    families: Families,
+    /// Its own if it has IPv4 at all, and what tells it apart in its network in any case.
     address: Ipv4Addr,
+    ipv6: Option<Ipv6Addr>,
     machine: Box<dyn Hosted>,
     make: Make,
     incarnation: u32,
@@ -168,14 +182,40 @@ struct Socket {
 
 impl Host {
     /// The socket that a packet to `to` arrives at.
-    fn socket_at(&self, to: SocketAddrV4) -> Option<SocketId> {
-        let second = self.second == Some(*to.ip());
+    fn socket_at(&self, to: SocketAddr) -> Option<SocketId> {
+        let second = self.second.is_some_and(|second| to.ip() == second);
         self.sockets.iter().find(|s| s.port == to.port() && s.second == second).map(|s| s.id)
     }
 
-    fn address_of(&self, socket: &Socket) -> SocketAddrV4 {
-        let address = if socket.second { self.second } else { None };
-        SocketAddrV4::new(address.unwrap_or(self.address), socket.port)
+    /// As what `socket` is bound to: by IPv4 if there is that.
+    fn address_of(&self, socket: &Socket) -> SocketAddr {
+        let second = self.second.filter(|_| socket.second).map(IpAddr::V4);
+        SocketAddr::new(second.unwrap_or_else(|| self.main_ip()), socket.port)
+    }
+
+    /// From where `socket` sends to an address of this family; `None` if it cannot.
+    fn source_of(&self, socket: &Socket, by_ipv6: bool) -> Option<SocketAddr> {
+        let ip = match by_ipv6 {
+            _ if socket.second => self.second.filter(|_| !by_ipv6).map(IpAddr::V4),
+            true => self.ipv6.map(IpAddr::V6),
+            false => Some(IpAddr::V4(self.address)).filter(|_| self.families.has_v4()),
+        };
+        Some(SocketAddr::new(ip?, socket.port))
+    }
+
+    fn main_ip(&self) -> IpAddr {
+        main_ip(self.families, self.address, self.ipv6)
+    }
+
+    fn addresses(&self) -> Addresses {
+        let main = SocketAddr::new(self.main_ip(), MAIN_PORT);
+        Addresses { main, ipv6: self.ipv6, second: self.second }
+    }
+
+    /// What its machine is told of its interfaces.
+    fn interfaces(&self) -> Vec<IpAddr> {
+        let v4 = self.families.has_v4().then_some(IpAddr::V4(self.address));
+        v4.into_iter().chain(self.ipv6.map(IpAddr::V6)).collect()
     }
 }
 
@@ -188,7 +228,7 @@ pub struct World {
     hosts: Vec<Host>,
     net_names: Vec<String>,
     /// Which hosts are kept from each other, the first from reaching the second, and the addresses that they had then.
-    blocks: Vec<((usize, usize), (Ipv4Addr, Ipv4Addr))>,
+    blocks: Vec<((usize, usize), (IpAddr, IpAddr))>,
     network: Network,
     outbox: Outbox,
     stuck: Option<Stuck>,
@@ -231,8 +271,8 @@ impl World {
         self.nat(Net::INTERNET, nat, Link::millis(10))
     }
 
-    /// A host on `on`, and on it the machine that `make` makes of the time, the host's own address and a seed. Each
-    /// [`Self::restart`] makes another.
+    /// A host on `on` with an IPv4 address, and on it the machine that `make` makes of the time, the host's own address and a seed.
+    /// Each [`Self::restart`] makes another.
     ///
     /// The machine is told its main socket's address and its interfaces at once.
     ///
@@ -242,43 +282,38 @@ impl World {
         &mut self,
         on: Net,
         link: Link,
-        make: impl FnMut(Instant, SocketAddr, [u8; 32]) -> M + 'static,
+        mut make: impl FnMut(Instant, SocketAddr, [u8; 32]) -> M + 'static,
     ) -> Node<M> {
-        let (attachment, address) = self.network.add_host(on, self.hosts.len(), link);
-        self.put(on, attachment, address, None, make)
+        self.host_with(on, link, Families::V4, false, move |now, at, seed| make(now, at.main, seed))
     }
 
-    /// The same with two addresses, of which the second is only used by sockets that [`Self::bind`] names.
+    /// The same with addresses of these families, and if `second` with a second IPv4 address, which is only used by sockets that
+    /// [`Self::bind`] names. All other sockets carry both families.
     ///
     /// # Panics
     /// If a private network runs out of addresses.
-    pub fn host_with_two_addresses<M: Machine + 'static>(
+    pub fn host_with<M: Machine + 'static>(
         &mut self,
         on: Net,
         link: Link,
-        mut make: impl FnMut(Instant, SocketAddr, Ipv4Addr, [u8; 32]) -> M + 'static,
+        families: Families,
+        second: bool,
+        mut make: impl FnMut(Instant, &Addresses, [u8; 32]) -> M + 'static,
     ) -> Node<M> {
-        let (attachment, address) = self.network.add_host(on, self.hosts.len(), link);
-        let second = self.network.add_address(attachment);
-        self.put(on, attachment, address, Some(second), move |now, addr, seed| make(now, addr, second, seed))
-    }
-
-    fn put<M: Machine + 'static>(
-        &mut self,
-        on: Net,
-        attachment: usize,
-        address: Ipv4Addr,
-        second: Option<Ipv4Addr>,
-        mut make: impl FnMut(Instant, SocketAddr, [u8; 32]) -> M + 'static,
-    ) -> Node<M> {
-        let host = self.hosts.len();
-        let mut make: Make = Box::new(move |now, addr, seed| Box::new(make(now, addr, seed)));
-        let machine = make(self.now, main_address(address), machine_seed(self.seed, host, 0));
+        let number = self.hosts.len();
+        let (attachment, address) = self.network.add_host(on, number, families, link);
+        let second = second.then(|| self.network.add_address(attachment));
+        let mut make: Make = Box::new(move |now, at, seed| Box::new(make(now, at, seed)));
+        let ipv6 = self.network.ipv6_of(attachment, address);
+        let at = Addresses { main: SocketAddr::new(main_ip(families, address, ipv6), MAIN_PORT), ipv6, second };
+        let machine = make(self.now, &at, machine_seed(self.seed, number, 0));
         self.hosts.push(Host {
-            name: format!("host{host}"),
+            name: format!("host{number}"),
             net: on,
             attachment,
+            families,
             address,
+            ipv6,
             machine,
             make,
             incarnation: 0,
@@ -294,8 +329,8 @@ impl World {
             ahead: 0,
             stack: streams::Stack::default(),
         });
-        self.start(host);
-        Node { host, machine: PhantomData }
+        self.start(number);
+        Node { host: number, machine: PhantomData }
     }
 
     /// Opens one more socket of a host at a port of its first or second address, now and whenever a machine starts there.
@@ -356,10 +391,15 @@ impl World {
 
     /// The address of a host's main socket, as the host itself sees it.
     pub fn addr<M>(&self, node: Node<M>) -> SocketAddr {
-        main_address(self.hosts[node.host].address)
+        self.hosts[node.host].addresses().main
     }
 
-    /// The address under which the internet sees what a host sends: that of its outermost NAT, or its own.
+    /// A host's IPv6 address, if it has one.
+    pub fn ipv6<M>(&self, node: Node<M>) -> Option<Ipv6Addr> {
+        self.hosts[node.host].ipv6
+    }
+
+    /// The address under which the internet sees what a host sends by IPv4: that of its outermost NAT, or its own.
     pub fn public_ip<M>(&self, node: Node<M>) -> Ipv4Addr {
         let host = &self.hosts[node.host];
         self.network.public_address(host.net).unwrap_or(host.address)
@@ -390,10 +430,16 @@ impl World {
 
     /// Who is where, by which name and address, for what is written of a run.
     pub fn topology(&self) -> Topology {
-        let host = |host: &Host| HostInfo { name: host.name.clone(), on: host.net.0, address: host.address };
+        let host = |host: &Host| HostInfo {
+            name: host.name.clone(),
+            on: host.net.0,
+            address: host.main_ip(),
+            ipv6: host.ipv6.filter(|_| host.families.has_v4()),
+        };
         let net = |(i, name): (usize, &String)| {
             let (behind, outside) = self.network.outside(Net(i)).map(|(net, address)| (net.0, address)).unzip();
-            NetInfo { name: name.clone(), behind, outside }
+            let ipv6 = self.network.prefix_of(Net(i)).filter(|_| behind.is_some());
+            NetInfo { name: name.clone(), behind, outside, ipv6 }
         };
         Topology {
             hosts: self.hosts.iter().map(host).collect(),
@@ -492,13 +538,13 @@ impl World {
     /// Tells a new machine where it is.
     fn start(&mut self, host: usize) {
         let now = self.clock(host);
-        let Host { machine, address, incarnation, sockets, bound, .. } = &mut self.hosts[host];
+        let (local, interfaces) = (self.hosts[host].addresses().main, self.hosts[host].interfaces());
+        let Host { machine, incarnation, sockets, bound, .. } = &mut self.hosts[host];
         self.network.log.event(self.now, &Event::Started { host, incarnation: *incarnation });
         sockets.push(Socket { id: SocketId::MAIN, port: MAIN_PORT, second: false });
         let bound = bound.clone();
         sockets.extend(&bound);
-        let opened = SocketInput::Opened { local: main_address(*address), max_segments: SEGMENTS };
-        let interfaces = [IpAddr::V4(*address)];
+        let opened = SocketInput::Opened { local, max_segments: SEGMENTS };
         machine.handle(now, Input::Socket(SocketId::MAIN, opened), &mut self.outbox);
         self.flush(host);
         bound.into_iter().for_each(|socket| self.tell_opened(host, socket));
@@ -510,7 +556,7 @@ impl World {
         let now = self.clock(host);
         let Socket { id, port, .. } = socket;
         self.network.log.event(self.now, &Event::SocketOpened { host, socket: id, port });
-        let local = SocketAddr::V4(self.hosts[host].address_of(&socket));
+        let local = self.hosts[host].address_of(&socket);
         let opened = Input::Socket(id, SocketInput::Opened { local, max_segments: SEGMENTS });
         self.hosts[host].machine.handle(now, opened, &mut self.outbox);
         self.flush(host);
@@ -530,18 +576,11 @@ impl World {
         let Some(socket) = state.socket_at(packet.to) else {
             return self.network.drop(self.now, Place::Host(host), DropReason::NoSocket, slot);
         };
-        let (from, to, ecn) = (packet.from, *packet.to.ip(), packet.ecn);
+        let (from, to, ecn) = (packet.from, packet.to.ip(), packet.ecn);
         let mut bytes = std::mem::take(&mut packet.bytes);
         let view = crate::event::PacketView { bytes: &bytes, ..packet.view() };
         self.network.log.event(self.now, &Event::Delivered { host, socket, packet: view });
-        let input = Input::Datagrams {
-            socket,
-            from: SocketAddr::V4(from),
-            local: Some(IpAddr::V4(to)),
-            ecn,
-            stride: bytes.len(),
-            bytes: &mut bytes,
-        };
+        let input = Input::Datagrams { socket, from, local: Some(to), ecn, stride: bytes.len(), bytes: &mut bytes };
         state.machine.handle(now, input, &mut self.outbox);
         self.network.packet_mut(slot).bytes = bytes;
         self.network.release(slot);
@@ -635,7 +674,8 @@ impl World {
             Request::Close(id) => return self.disconnect(host, id),
             _ => {}
         }
-        let Host { machine, sockets, address, next_port, .. } = &mut self.hosts[host];
+        let ip = self.hosts[host].main_ip();
+        let Host { machine, sockets, next_port, .. } = &mut self.hosts[host];
         let input = match request {
             Request::OpenSocket { id, .. } => {
                 let taken = sockets.iter().any(|open| open.id == id);
@@ -646,7 +686,7 @@ impl World {
                     *next_port = next_port.checked_add(1).unwrap_or(FIRST_EXTRA_PORT);
                     sockets.push(Socket { id, port, second: false });
                     self.network.log.event(self.now, &Event::SocketOpened { host, socket: id, port });
-                    let local = SocketAddr::V4(SocketAddrV4::new(*address, port));
+                    let local = SocketAddr::new(ip, port);
                     Input::Socket(id, SocketInput::Opened { local, max_segments: SEGMENTS })
                 }
             }
@@ -667,14 +707,20 @@ impl World {
 }
 
 /// By which socket and address a transmit leaves, where to, and with which hop limit; `None` if it cannot.
-fn way_out(transmit: &Transmit, host: &Host) -> Option<(SocketId, SocketAddrV4, SocketAddrV4, Option<u8>)> {
-    let Via::Datagram { socket, to: SocketAddr::V4(to), hop_limit, .. } = transmit.via else { return None };
+fn way_out(transmit: &Transmit, host: &Host) -> Option<(SocketId, SocketAddr, SocketAddr, Option<u8>)> {
+    let Via::Datagram { socket, to, hop_limit, .. } = transmit.via else { return None };
     let socket = host.sockets.iter().find(|open| open.id == socket)?;
-    Some((socket.id, host.address_of(socket), to, hop_limit))
+    // Scope ids and flow labels mean nothing here.
+    let to = match to {
+        SocketAddr::V6(to) => SocketAddrV6::new(*to.ip(), to.port(), 0, 0).into(),
+        v4 => v4,
+    };
+    Some((socket.id, host.source_of(socket, to.is_ipv6())?, to, hop_limit))
 }
 
-fn main_address(address: Ipv4Addr) -> SocketAddr {
-    SocketAddr::V4(SocketAddrV4::new(address, MAIN_PORT))
+/// By what a host is named: its IPv4 address if it has one.
+fn main_ip(families: Families, address: Ipv4Addr, ipv6: Option<Ipv6Addr>) -> IpAddr {
+    if families.has_v4() { address.into() } else { ipv6.unwrap_or(Ipv6Addr::UNSPECIFIED).into() }
 }
 
 /// The seed of the machine that a host starts with for the `incarnation`-th time.

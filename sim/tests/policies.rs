@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 /// Two homes that punch without trouble, 40 ms of round trip apart; the server is 100 ms away from both.
@@ -46,12 +46,12 @@ times = 500
 
 /// When each host sent something to which address.
 #[derive(Default)]
-struct Watch(BTreeMap<usize, Vec<(Instant, Ipv4Addr)>>);
+struct Watch(BTreeMap<usize, Vec<(Instant, IpAddr)>>);
 
 impl Observer for Watch {
     fn event(&mut self, at: Instant, event: &Event<'_>) {
         if let Event::Sent { host, packet, .. } = event {
-            self.0.entry(*host).or_default().push((at, *packet.to.ip()));
+            self.0.entry(*host).or_default().push((at, packet.to.ip()));
         }
     }
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
 /// Two homes; the group forms when the server knows their NATs, and the run lasts until every search is over.
@@ -45,14 +45,14 @@ const PLAIN_A_SECOND: usize = 3 * 56;
 /// What leaves each host, and for whom.
 #[derive(Default)]
 struct Watch {
-    sent: BTreeMap<usize, Vec<(Instant, Ipv4Addr)>>,
+    sent: BTreeMap<usize, Vec<(Instant, IpAddr)>>,
     opened: BTreeMap<usize, usize>,
 }
 
 impl Observer for Watch {
     fn event(&mut self, at: Instant, event: &Event<'_>) {
         match event {
-            Event::Sent { host, packet, .. } => self.sent.entry(*host).or_default().push((at, *packet.to.ip())),
+            Event::Sent { host, packet, .. } => self.sent.entry(*host).or_default().push((at, packet.to.ip())),
             Event::SocketOpened { host, .. } => *self.opened.entry(*host).or_default() += 1,
             _ => {}
         }
@@ -83,7 +83,7 @@ proptest! {
         let mut run = Run::observed(&scenario, seed, vec![Box::new(Rc::clone(&watch))]).unwrap();
         run.advance(scenario.duration, |_| false);
         let limits = SearchLimits::default();
-        let server: BTreeSet<_> = (0..2).map(|n| Ipv4Addr::from_bits(run.world().public_ip(run.server()).to_bits() + n)).collect();
+        let server: BTreeSet<_> = (0..2).map(|n| IpAddr::from(Ipv4Addr::from_bits(run.world().public_ip(run.server()).to_bits() + n))).collect();
         for (me, peer) in [(0, 1), (1, 0)] {
             let [node, other] = [me, peer].map(|n| run.client(ClientIndex(n)).unwrap());
             let there = run.world().public_ip(other);

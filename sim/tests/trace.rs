@@ -272,6 +272,39 @@ fn captured_packets_have_the_addresses_of_their_side_and_right_checksums() {
     }
 }
 
+/// The beginning of the shipped scenario with IPv6, with a client that has no UDP in it.
+fn ipv6() -> Scenario {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/ipv6.toml");
+    let blocked = "[[step]]\ndo = \"block-udp\"\nlink = \"phone\"\n";
+    let text = std::fs::read_to_string(file).unwrap() + blocked;
+    let mut scenario = Scenario::parse("ipv6.toml", &text).unwrap();
+    scenario.duration = Duration::from_secs(2);
+    scenario
+}
+
+#[test]
+fn ipv6_packets_are_captured_on_both_sides_of_a_firewall_with_right_checksums() {
+    let run = traced(&ipv6()).0;
+    let packets = captured(&run.pcapng());
+    let packets: Vec<_> = packets.iter().filter(|packet| packet.frame[0] >> 4 == 6).collect();
+    for Captured { frame, .. } in &packets {
+        let (ip, rest) = frame.split_at(40);
+        assert_eq!(usize::from(u16::from_be_bytes([ip[4], ip[5]])), rest.len());
+        let pseudo = [&ip[8..40], &[0, ip[6]], &(rest.len() as u16).to_be_bytes(), rest].concat();
+        assert_eq!(ones_complement_sum(&pseudo), 0xffff);
+    }
+    let protocols: std::collections::BTreeSet<u8> = packets.iter().map(|packet| packet.frame[6]).collect();
+    assert_eq!(protocols.into_iter().collect::<Vec<_>>(), [6, 17], "the phone has IPv6 alone and no UDP");
+    for interface in ["alice", "office-a-in", "office-a-out", "office-b-out", "office-b-in", "bob", "server"] {
+        assert!(packets.iter().any(|packet| packet.interface == interface), "{interface}");
+    }
+    let text = run.timeline(Filter::All);
+    assert!(text.contains("alice/6:4000") && text.contains("in through the firewall"), "{text}");
+    assert!(text.contains("and 2001:db8:0:1::2, on office-a") && text.contains("; behind it 2001:db8:0:1::/64"));
+    let passed = |way: bool| run.json().iter().any(|line| line["event"] == "passed" && line["outward"] == way);
+    assert!(passed(true) && passed(false));
+}
+
 #[test]
 fn ecn_bits_hop_limit_and_ciphertext_are_as_sent() {
     let mut log = Log::new();
@@ -281,7 +314,7 @@ fn ecn_bits_hop_limit_and_ciphertext_are_as_sent() {
         let at = posse_core::Instant(1_234_567_891);
         log.event(at, &Event::Sent { host: 0, socket: SocketId::MAIN, packet });
     }
-    let host = |name: &str| posse_sim::trace::HostInfo { name: name.into(), on: 0, address: *from.ip() };
+    let host = |name: &str| posse_sim::trace::HostInfo { name: name.into(), on: 0, address: from.ip(), ipv6: None };
     let topology = Topology { hosts: vec![host("x")], nets: Vec::new() };
     let run = Traced { log: Rc::new(RefCell::new(log)), topology, notes: Vec::new(), digest: 0 };
     let packets = captured(&run.pcapng());
@@ -303,7 +336,7 @@ fn what_was_dropped_before_the_log_began_or_has_no_packet_near_is_not_lost() {
         PacketView { id: 7, from, to, ecn: posse_core::Ecn::NotCapable, hops: 3, tcp: false, bytes: &[1; 70_000] };
     let why = posse_sim::DropReason::TooBig;
     log.event(posse_core::Instant(5), &Event::Dropped { place: Place::Host(0), why, packet });
-    let host = posse_sim::trace::HostInfo { name: "x".into(), on: 0, address: *from.ip() };
+    let host = posse_sim::trace::HostInfo { name: "x".into(), on: 0, address: from.ip(), ipv6: None };
     let topology = Topology { hosts: vec![host], nets: Vec::new() };
     let run = Traced { log: Rc::new(RefCell::new(log)), topology, notes: Vec::new(), digest: 0 };
     let packets = captured(&run.pcapng());

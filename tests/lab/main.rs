@@ -18,12 +18,9 @@ use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use topology::Family;
 
 /// Cases at a time. They mostly wait, but two cores must keep up with hole punching.
 const AT_ONCE: usize = 8;
-/// Its NATs are IPv6 firewalls.
-const IPV6: &str = "ipv6";
 
 const HELP: &str = "usage: posse-lab [--json] [--posse FILE] [CASE ...]
 
@@ -38,7 +35,6 @@ Exit codes: 0 all agree, or there is no lab on this machine (it says so); 1 not 
 struct Case {
     name: String,
     scenario: Scenario,
-    family: Family,
 }
 
 struct Found {
@@ -140,8 +136,7 @@ fn cases(names: &[String]) -> Result<Vec<Case>, String> {
         }
         let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
         let scenario = Scenario::parse(&file.display().to_string(), &text).map_err(|e| e.to_string())?;
-        let family = if name.starts_with(IPV6) { Family::V6 } else { Family::V4 };
-        cases.push(Case { name, scenario, family });
+        cases.push(Case { name, scenario });
     }
     match names.iter().find(|name| !cases.iter().any(|case| case.name == **name)) {
         Some(name) => Err(format!("there is no case {name}")),
@@ -173,9 +168,9 @@ fn run(mut cases: Vec<Case>, posse: &Path) -> Vec<Found> {
         for _ in 0..AT_ONCE.min(cases.len()) {
             scope.spawn(|| {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let kernel = session::perform(&case.name, &case.scenario, case.family, posse);
+                    let kernel = session::perform(&case.name, &case.scenario, posse);
                     let simulator = simulated::simulate(&case.scenario);
-                    let case = Case { name: case.name.clone(), scenario: case.scenario.clone(), family: case.family };
+                    let case = Case { name: case.name.clone(), scenario: case.scenario.clone() };
                     if let Ok(mut found) = found.lock() {
                         found.push(Found { case, kernel, simulator });
                     }

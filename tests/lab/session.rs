@@ -2,11 +2,12 @@
 
 use crate::kernel::inside;
 use crate::outcome::Outcome;
-use crate::topology::{Family, Lab};
+use crate::topology::Lab;
+use posse_sim::Families;
 use posse_sim::scenario::{Action, ClientIndex, Host, LinkOf, NatIndex, Scenario, ServerDoors, Target};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -39,9 +40,9 @@ struct Part {
     length: Duration,
 }
 
-pub(crate) fn perform(case: &str, scenario: &Scenario, family: Family, posse: &Path) -> Result<Outcome, String> {
+pub(crate) fn perform(case: &str, scenario: &Scenario, posse: &Path) -> Result<Outcome, String> {
     let (parts, deeds) = script(scenario)?;
-    let lab = Lab::build(case, scenario, family)?;
+    let lab = Lab::build(case, scenario)?;
     let mut server = Program::start(&lab.server.namespace, posse, &serve(&lab, scenario))?;
     let key = server.field("serving", "public_key")?;
     let at = SocketAddr::new(lab.server.address, PORT).to_string();
@@ -120,7 +121,10 @@ fn script(scenario: &Scenario) -> Result<(Vec<Part>, Deeds), String> {
 
 fn serve(lab: &Lab, scenario: &Scenario) -> Vec<String> {
     let mut arguments = vec!["serve".into(), "--json".into(), "--listen".into()];
-    arguments.push(SocketAddr::new(lab.server.address, PORT).to_string());
+    // What is bound to `[::]` carries both.
+    let any = Ipv6Addr::UNSPECIFIED.into();
+    let listen = if lab.families == Families::Both { any } else { lab.server.address };
+    arguments.push(SocketAddr::new(listen, PORT).to_string());
     if scenario.doors != ServerDoors::None {
         arguments.extend(["--door-port".into(), (PORT + 1).to_string()]);
     }

@@ -6,27 +6,45 @@
 //! kernel with `netem`.
 
 use crate::kernel::{Namespaces, forget_flows, ip, nft, set};
-use posse_sim::nat::{Allocation, Filtering, Mapping, Nat};
+use posse_sim::nat::{Allocation, Filtering, Firewall, Mapping, Nat};
 use posse_sim::scenario::{self, ClientIndex, LinkOf, NatIndex, Network, Scenario, ServerDoors};
-use posse_sim::{Chance, Link};
+use posse_sim::{Chance, Families, Link};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// The life of a mapping unless a scenario says otherwise, which leaves the kernel at its own.
 const USUAL_LIFETIME: Duration = Duration::from_secs(120);
 
-/// Which addresses a case has.
+/// A kind of address. Nobody translates those of IPv6.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Family {
     V4,
-    /// The scenario's NATs are firewalls that translate nothing.
     V6,
+}
+
+/// What a host of a scenario has, IPv4 first; the network has all that any host has.
+fn families(of: Families) -> &'static [Family] {
+    match of {
+        Families::V4 => &[Family::V4],
+        Families::Both => &[Family::V4, Family::V6],
+        Families::V6 => &[Family::V6],
+    }
+}
+
+/// What the network of a scenario has.
+pub(crate) fn network(scenario: &Scenario) -> Families {
+    let all_v6 = scenario.clients.iter().all(|client| client.addresses == Families::V6);
+    match scenario.ipv6 {
+        false => Families::V4,
+        true if all_v6 => Families::V6,
+        true => Families::Both,
+    }
 }
 
 /// See the module's text.
 pub(crate) struct Lab {
     namespaces: Namespaces,
-    family: Family,
+    pub(crate) families: Families,
     internet: String,
     attached: u16,
     pub(crate) server: Host,
@@ -51,15 +69,16 @@ struct Router {
 }
 
 impl Lab {
-    pub(crate) fn build(case: &str, scenario: &Scenario, family: Family) -> Result<Self, String> {
+    pub(crate) fn build(case: &str, scenario: &Scenario) -> Result<Self, String> {
+        let all = network(scenario);
         let mut namespaces = Namespaces::new(case);
         let internet = namespaces.add("internet")?;
-        forward(&internet, family)?;
+        forward(&internet, all)?;
         nft(&internet, INTERNET)?;
-        let nobody = Host { namespace: String::new(), address: family.public(0) };
+        let nobody = Host { namespace: String::new(), address: Family::V4.public(0) };
         let mut lab = Self {
             namespaces,
-            family,
+            families: all,
             internet,
             attached: 0,
             server: nobody,
@@ -67,7 +86,7 @@ impl Lab {
             routers: Vec::new(),
             clients: Vec::new(),
         };
-        lab.server = lab.host("server", Network::Internet, &scenario.server)?;
+        lab.server = lab.host("server", Network::Internet, all, &scenario.server)?;
         if scenario.doors == ServerDoors::Address {
             lab.second = Some(lab.second_address()?);
         }
@@ -75,7 +94,7 @@ impl Lab {
             lab.router(&spec.name, spec.behind, &spec.nat, &spec.link)?;
         }
         for spec in &scenario.clients {
-            let host = lab.host(&spec.name, spec.on, &spec.link)?;
+            let host = lab.host(&spec.name, spec.on, if scenario.ipv6 { spec.addresses } else { all }, &spec.link)?;
             lab.clients.push(host);
         }
         Ok(lab)
@@ -125,35 +144,34 @@ impl Lab {
         nft(namespace, &format!("table inet noudp {{\n{}\n}}", hooks.map(chain).join("\n")))
     }
 
-    fn host(&mut self, name: &str, on: Network, link: &Link) -> Result<Host, String> {
+    fn host(&mut self, name: &str, on: Network, of: Families, link: &Link) -> Result<Host, String> {
         if losses(link) != (0, 0) {
             return Err(format!("{name}: in the kernel only routers lose packets"));
         }
         let namespace = self.namespaces.add(name)?;
-        let address = self.attach(&namespace, on)?;
+        let address = self.attach(&namespace, on, of)?;
         Ok(Host { namespace, address })
     }
 
     fn router(&mut self, name: &str, behind: Network, nat: &Nat, link: &Link) -> Result<(), String> {
         let namespace = self.namespaces.add(name)?;
-        forward(&namespace, self.family)?;
-        let address = self.attach(&namespace, behind)?;
+        forward(&namespace, self.families)?;
+        let address = self.attach(&namespace, behind, self.families)?;
         let number = self.routers.len() as u16;
-        let (family, inside) = (self.family, self.family.lan(number, 1));
-        ip(
-            &namespace,
-            &format!(
-                "link add name lan type bridge\nlink set dev lan up\naddr add {inside}/{} dev lan {}",
-                family.lan_bits(),
-                family.nodad(),
-            ),
-        )?;
-        if family == Family::V6 {
-            // Nobody translates: the internet has to know the way.
-            let net = family.lan(number, 0);
-            ip(&self.internet, &format!("route add {net}/{} via {address} dev n{}", family.lan_bits(), self.attached))?;
+        ip(&namespace, "link add name lan type bridge\nlink set dev lan up")?;
+        for family in families(self.families) {
+            let (inside, bits, nodad) = (family.lan(number, 1), family.lan_bits(), family.nodad());
+            ip(&namespace, &format!("addr add {inside}/{bits} dev lan {nodad}"))?;
         }
-        nft(&namespace, &rules(nat, link, family, address).map_err(|why| format!("{name}: {why}"))?)?;
+        if self.families.has_v6() {
+            if behind != Network::Internet {
+                return Err(format!("{name}: in the kernel IPv6 has one firewall on its way"));
+            }
+            // Nobody translates: the internet has to know the way.
+            let (net, bits, via) = (Family::V6.lan(number, 0), Family::V6.lan_bits(), Family::V6.public(self.attached));
+            ip(&self.internet, &format!("route add {net}/{bits} via {via} dev n{}", self.attached))?;
+        }
+        nft(&namespace, &rules(nat, link, self.families, address).map_err(|why| format!("{name}: {why}"))?)?;
         if nat.lifetime != USUAL_LIFETIME {
             for name in ["nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"] {
                 set(&namespace, &format!("netfilter/{name}"), nat.lifetime.as_secs())?;
@@ -167,48 +185,57 @@ impl Lab {
         Ok(())
     }
 
-    /// Gives a namespace its way to a network: the interface `up`, an address, and the default route.
-    fn attach(&mut self, namespace: &str, on: Network) -> Result<IpAddr, String> {
-        let (family, nodad) = (self.family, self.family.nodad());
+    /// Gives a namespace its way to a network: the interface `up`, an address of each family, of which the first is returned, and
+    /// the default routes.
+    fn attach(&mut self, namespace: &str, on: Network, of: Families) -> Result<IpAddr, String> {
+        let own = families(of);
+        let first = own.first().copied().unwrap_or(Family::V4);
         match on {
             Network::Internet => {
                 self.attached += 1;
-                let (n, address, gateway) = (self.attached, family.public(self.attached), family.gateway());
-                let bits = family.bits();
+                let n = self.attached;
                 ip(
                     &self.internet,
-                    &format!(
-                        "link add name n{n} type veth peer name up netns {namespace}\nlink set dev n{n} up\n\
-                         addr add {gateway}/{bits} dev n{n} {nodad}\nroute add {address}/{bits} dev n{n}"
-                    ),
+                    &format!("link add name n{n} type veth peer name up netns {namespace}\nlink set dev n{n} up"),
                 )?;
-                ip(
-                    namespace,
-                    &format!(
-                        "link set dev up up\naddr add {address}/{bits} dev up {nodad}\nroute add {gateway}/{bits} dev up\n\
-                         route add default via {gateway} dev up"
-                    ),
-                )?;
-                Ok(address)
+                ip(namespace, "link set dev up up")?;
+                for family in own {
+                    let (address, gateway) = (family.public(n), family.gateway());
+                    let (bits, nodad) = (family.bits(), family.nodad());
+                    ip(
+                        &self.internet,
+                        &format!("addr add {gateway}/{bits} dev n{n} {nodad}\nroute add {address}/{bits} dev n{n}"),
+                    )?;
+                    ip(
+                        namespace,
+                        &format!(
+                            "addr add {address}/{bits} dev up {nodad}\nroute add {gateway}/{bits} dev up\n\
+                             route add default via {gateway} dev up"
+                        ),
+                    )?;
+                }
+                Ok(first.public(n))
             }
             Network::Behind(NatIndex(nat)) => {
                 let router = self.routers.get_mut(nat).ok_or("a NAT must stand after the one it is behind")?;
                 router.members += 1;
-                let (n, bits) = (router.members, family.lan_bits());
-                let (address, gateway) = (family.lan(nat as u16, n + 1), family.lan(nat as u16, 1));
+                let n = router.members;
                 ip(
                     &router.host.namespace,
                     &format!(
                         "link add name l{n} type veth peer name up netns {namespace}\nlink set dev l{n} master lan\nlink set dev l{n} up"
                     ),
                 )?;
-                ip(
-                    namespace,
-                    &format!(
-                        "link set dev up up\naddr add {address}/{bits} dev up {nodad}\nroute add default via {gateway} dev up"
-                    ),
-                )?;
-                Ok(address)
+                ip(namespace, "link set dev up up")?;
+                for family in own {
+                    let (address, gateway) = (family.lan(nat as u16, n + 1), family.lan(nat as u16, 1));
+                    let (bits, nodad) = (family.lan_bits(), family.nodad());
+                    ip(
+                        namespace,
+                        &format!("addr add {address}/{bits} dev up {nodad}\nroute add default via {gateway} dev up"),
+                    )?;
+                }
+                Ok(first.lan(nat as u16, n + 1))
             }
         }
     }
@@ -217,7 +244,8 @@ impl Lab {
     fn second_address(&mut self) -> Result<IpAddr, String> {
         let on = self.attached;
         self.attached += 1;
-        let (address, bits, nodad) = (self.family.public(self.attached), self.family.bits(), self.family.nodad());
+        let family = if self.families.has_v4() { Family::V4 } else { Family::V6 };
+        let (address, bits, nodad) = (family.public(self.attached), family.bits(), family.nodad());
         ip(&self.internet, &format!("route add {address}/{bits} dev n{on}"))?;
         ip(&self.server.namespace, &format!("addr add {address}/{bits} dev up {nodad}"))?;
         Ok(address)
@@ -258,11 +286,11 @@ impl Family {
     }
 }
 
-fn forward(namespace: &str, family: Family) -> Result<(), String> {
-    match family {
+fn forward(namespace: &str, of: Families) -> Result<(), String> {
+    families(of).iter().try_for_each(|family| match family {
         Family::V4 => set(namespace, "ipv4/ip_forward", 1),
         Family::V6 => set(namespace, "ipv6/conf/all/forwarding", 1),
-    }
+    })
 }
 
 /// Who may not talk to whom.
@@ -279,17 +307,20 @@ pub(crate) fn losses(link: &Link) -> (u32, u32) {
 }
 
 /// The rules of a router that behaves like `nat`, with its outside interface `up` and its LAN on `lan`.
-fn rules(nat: &Nat, link: &Link, family: Family, outside: IpAddr) -> Result<String, String> {
+fn rules(nat: &Nat, link: &Link, of: Families, outside: IpAddr) -> Result<String, String> {
+    // What Linux keeps of a flow, it keeps alike for both families.
+    let conntrack = Firewall { lifetime: nat.lifetime, inbound_refresh: true, ..Firewall::default() };
+    if of.has_v6() && nat.ipv6 != Some(conntrack) {
+        return Err(
+            "a firewall of nftables lets in the very ends that were written to, and every packet refreshes".into()
+        );
+    }
     let symmetric = (Mapping::AddressAndPortDependent, Filtering::AddressAndPortDependent);
-    let translation = match (family, (nat.mapping, nat.filtering), nat.allocation) {
-        (Family::V6, (Mapping::EndpointIndependent, Filtering::AddressAndPortDependent), Allocation::Preserving) => {
-            String::new()
-        }
-        (Family::V4, behaviour, Allocation::Overloading) if behaviour == symmetric && !nat.hairpin => masquerade(""),
-        (Family::V4, behaviour, Allocation::Random) if behaviour == symmetric && !nat.hairpin => {
-            masquerade("fully-random")
-        }
-        (Family::V4, (Mapping::EndpointIndependent, Filtering::EndpointIndependent), Allocation::Preserving)
+    let translation = match (of.has_v4(), (nat.mapping, nat.filtering), nat.allocation) {
+        (false, ..) => String::new(),
+        (true, behaviour, Allocation::Overloading) if behaviour == symmetric && !nat.hairpin => masquerade(""),
+        (true, behaviour, Allocation::Random) if behaviour == symmetric && !nat.hairpin => masquerade("fully-random"),
+        (true, (Mapping::EndpointIndependent, Filtering::EndpointIndependent), Allocation::Preserving)
             if nat.hairpin =>
         {
             cone(outside)
@@ -373,7 +404,7 @@ mod tests {
     #[test]
     fn a_nat_that_linux_cannot_be_is_refused() {
         let outside = Family::V4.public(1);
-        let of = |nat: &Nat| rules(nat, &Link::PERFECT, Family::V4, outside);
+        let of = |nat: &Nat| rules(nat, &Link::PERFECT, Families::V4, outside);
         let linux = Nat::symmetric().allocation(Allocation::Overloading);
         assert!(of(&linux).unwrap().contains("oifname up masquerade \n"));
         assert!(of(&Nat::symmetric()).unwrap().contains("masquerade fully-random"));
@@ -381,13 +412,21 @@ mod tests {
         for nat in [Nat::home(), linux.clone().hairpin(true), Nat::symmetric().allocation(Allocation::Sequential)] {
             assert!(of(&nat).is_err(), "{nat:?}");
         }
-        assert!(rules(&linux, &Link::PERFECT, Family::V6, outside).is_err());
+        for families in [Families::V6, Families::Both] {
+            let of = |wall| rules(&linux.clone().ipv6(wall), &Link::PERFECT, families, outside);
+            assert_eq!(
+                of(Firewall { inbound_refresh: true, ..Firewall::default() }).unwrap().contains("masquerade"),
+                families.has_v4()
+            );
+            assert!(of(Firewall::open()).is_err() && of(Firewall::new(Filtering::AddressDependent)).is_err());
+            assert!(rules(&linux, &Link::PERFECT, families, outside).is_err(), "IPv6 without a firewall");
+        }
     }
 
     #[test]
     fn losses_become_shares_of_a_million() {
         let link = Link::PERFECT.loss(Chance::percent(5));
-        let text = rules(&Nat::symmetric(), &link, Family::V4, Family::V4.public(1)).unwrap();
+        let text = rules(&Nat::symmetric(), &link, Families::V4, Family::V4.public(1)).unwrap();
         assert_eq!(text.matches("numgen random mod 1000000 < 50000 drop").count(), 2);
     }
 }

@@ -163,9 +163,9 @@ impl Observer for Eavesdropper {
     fn event(&mut self, _: Instant, event: &Event<'_>) {
         match *event {
             Event::Delivered { host, packet: PacketView { from, bytes, .. }, .. } => {
-                self.received.entry(host).or_default().push((from.into(), bytes.to_vec()));
+                self.received.entry(host).or_default().push((from, bytes.to_vec()));
             }
-            Event::Sent { host, packet, .. } if host != self.server && Some(packet.to.into()) != self.server_at => {
+            Event::Sent { host, packet, .. } if host != self.server && Some(packet.to) != self.server_at => {
                 self.astray.push(packet.bytes.len());
             }
             _ => {}

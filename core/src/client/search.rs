@@ -56,6 +56,10 @@ const LEAST_SHARE: usize = 8;
 const LISTEN: Duration = Duration::from_millis(800);
 /// How often the doors are asked to observe.
 const DOOR_TIMES: u32 = 4;
+/// Later, a server that is reached by IPv4 is asked at its IPv6 address alone: after so long, twice that, and so on …
+const IPV6_AGAIN: Duration = Duration::from_secs(10);
+/// … up to this: IPv6 may come up, get another address, or have been out of reach for the first times.
+const IPV6_SLOWEST: Duration = Duration::from_secs(300);
 
 /// What a client has of sockets beside its first.
 #[derive(Default)]
@@ -168,6 +172,9 @@ pub(super) struct Asking {
     next: usize,
     at: Option<Instant>,
     left: u32,
+    /// The one that is asked on and on, and how long to wait for that next.
+    ipv6: Option<SocketAddr>,
+    pause: Duration,
 }
 
 impl Asking {
@@ -176,8 +183,9 @@ impl Asking {
     pub(super) fn begin(&mut self, now: Instant, server: IpAddr, doors: &[SocketAddr]) {
         let there = |ip: IpAddr| if ip.is_unspecified() { server } else { ip };
         let doors = doors.iter().map(|door| SocketAddr::new(there(door.ip()), door.port()));
-        let doors = doors.filter(|door| probeable(*door).is_ok());
-        *self = Self { doors: doors.collect(), next: 0, at: Some(now + LISTEN), left: DOOR_TIMES };
+        let doors: Vec<_> = doors.filter(|door| probeable(*door).is_ok()).collect();
+        let ipv6 = doors.iter().copied().find(|door| door.is_ipv6() && server.is_ipv4());
+        *self = Self { doors, next: 0, at: Some(now + LISTEN), left: DOOR_TIMES, ipv6, pause: IPV6_AGAIN };
     }
 
     /// Nothing has been sent to any door yet, so a knock at this NAT was not asked for.
@@ -186,7 +194,30 @@ impl Asking {
     }
 
     fn wake(&self) -> Option<Instant> {
-        self.at.filter(|_| self.left > 0 && !self.doors.is_empty())
+        self.at.filter(|_| self.left > 0 && !self.doors.is_empty() || self.ipv6.is_some())
+    }
+
+    /// Whom to ask next.
+    fn door(&self) -> Option<SocketAddr> {
+        if self.left > 0 { self.doors.get(self.next).copied() } else { self.ipv6 }
+    }
+
+    /// Somebody was asked.
+    fn asked(&mut self, now: Instant) {
+        self.next += 1;
+        if self.left == 0 {
+            self.later(now);
+        } else if self.next >= self.doors.len() {
+            (self.next, self.at, self.left) = (0, Some(now + OBSERVE_AGAIN), self.left - 1);
+            if self.left == 0 {
+                self.later(now);
+            }
+        }
+    }
+
+    fn later(&mut self, now: Instant) {
+        (self.next, self.at) = (0, Some(now + self.pause));
+        self.pause = self.pause.saturating_mul(2).min(IPV6_SLOWEST);
     }
 }
 
@@ -426,16 +457,13 @@ impl Session {
         }
         let asking = &mut self.asking;
         if asking.wake().is_some_and(|at| now >= at)
-            && let Some(door) = asking.doors.get(asking.next).copied()
+            && let Some(door) = asking.door()
         {
             let observe = Observe { search: 0, socket: asking.next as u16 };
             if !self.server.observe(now, Way::new(self.leg.home, door), observe, out) {
                 return false;
             }
-            asking.next += 1;
-            if asking.next >= asking.doors.len() {
-                (asking.next, asking.at, asking.left) = (0, Some(now + OBSERVE_AGAIN), asking.left - 1);
-            }
+            asking.asked(now);
             return true;
         }
         false

@@ -12,7 +12,7 @@ use posse_sim::scenario::{
     Action, ClientIndex, ClientSpec, GroupIndex, Host, NatIndex, NatSpec, Network, Scenario, Sending, ServerDoors,
     Step, Target, Tried,
 };
-use posse_sim::{Event, Link, Nat, Observer};
+use posse_sim::{Event, Families, Link, Nat, Observer};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::io::Write;
@@ -171,6 +171,7 @@ fn scenario(plan: &Plan, timer: &Timer) -> Scenario {
         name: name.to_owned(),
         on: Network::Behind(NatIndex(home)),
         link: Link::PERFECT,
+        addresses: Families::Both,
         start: Duration::ZERO,
         policy: PathPolicy::default(),
         direct_peers: None,
@@ -203,6 +204,7 @@ fn scenario(plan: &Plan, timer: &Timer) -> Scenario {
         probes: Scenario::PROBES,
         cookies: false,
         policy: PathPolicy::default(),
+        ipv6: false,
         clients: vec![client("a", 0), client("b", 1)],
         groups: vec!["pair".to_owned()],
         steps: vec![create, send(0, EVERY[0]), send(1, EVERY[1])],

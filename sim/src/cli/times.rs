@@ -15,7 +15,7 @@ use posse_sim::scenario::{
     Action, ClientIndex, ClientSpec, GroupIndex, Host, NatIndex, NatSpec, Network, Scenario, Sending, ServerDoors,
     Step, Target, Tried,
 };
-use posse_sim::{Chance, Filtering, Link, Mapping, Nat};
+use posse_sim::{Chance, Families, Filtering, Link, Mapping, Nat};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::io::Write;
@@ -211,6 +211,7 @@ fn scenario(nats: &[Nat], policy: PunchPolicy, loss: u32, seed: u64) -> Scenario
         name: format!("c{n}"),
         on: Network::Behind(NatIndex(n)),
         link: Link::PERFECT,
+        addresses: Families::Both,
         start: Duration::ZERO,
         policy: PathPolicy::default(),
         direct_peers: None,
@@ -243,6 +244,7 @@ fn scenario(nats: &[Nat], policy: PunchPolicy, loss: u32, seed: u64) -> Scenario
         probes: Scenario::PROBES,
         cookies: false,
         policy: PathPolicy { punch: policy, ..PathPolicy::default() },
+        ipv6: false,
         clients: (0..nats.len()).map(client).collect(),
         groups: vec!["group".to_owned()],
         steps,

@@ -1,10 +1,14 @@
-//! Network address translation: what a NAT may do (this file) and the pure state machine that does it.
+//! Network address translation: what a NAT may do (this file) and the pure state machine that does it; and the firewall that stands
+//! in the same box before the IPv6 addresses of its network, if there are any.
 //!
 //! The two axes are those of RFC 4787 and independent of each other: how a NAT maps an inside endpoint to an outside
 //! port (§4.1), and whom it lets send to that port (§5).
 
+mod firewall;
 mod table;
 
+pub use firewall::Firewall;
+pub(crate) use firewall::FirewallBox;
 pub use table::{NatBox, Outbound};
 
 use posse_core::Duration;
@@ -101,6 +105,9 @@ pub struct Nat {
     /// accepts. It then keeps an entry of that flow for 30 s, and a mapping that would be the same flow
     /// gets another port: a peer that punches first shuts the hole that it was to come through.
     pub open_input: bool,
+    /// The network behind it has IPv6 addresses as well, if the one outside has: nothing is translated, and this firewall stands
+    /// before them.
+    pub ipv6: Option<Firewall>,
 }
 
 impl Nat {
@@ -122,6 +129,7 @@ impl Nat {
             inbound_refresh: false,
             hairpin: false,
             open_input: false,
+            ipv6: None,
         }
     }
 
@@ -221,6 +229,13 @@ impl Nat {
     #[must_use]
     pub fn open_input(mut self, open: bool) -> Self {
         self.open_input = open;
+        self
+    }
+
+    /// See [`Self::ipv6`].
+    #[must_use]
+    pub fn ipv6(mut self, firewall: Firewall) -> Self {
+        self.ipv6 = Some(firewall);
         self
     }
 }

@@ -10,8 +10,8 @@ use super::{
     Action, ClientIndex, ClientSpec, Expect, Expectation, GroupIndex, Host, LinkOf, NatIndex, Network, Pairs, PolicyOf,
     Scenario,
 };
-use crate::oracle::reachable;
-use crate::{Chance, Direction, Filtering, Link, Mapping};
+use crate::oracle::{reachable, reachable_by_ipv6};
+use crate::{Chance, Direction, Families, Filtering, Link, Mapping};
 use posse_core::{Duration, EndReason, PathPolicy, PunchPolicy, RelayReason};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -303,10 +303,18 @@ impl Story {
             return false;
         }
         let loses = self.loses(scenario, a, of_a).plus(self.loses(scenario, b, of_b));
-        match (kind(scenario, of_a), kind(scenario, of_b)) {
-            (Some(a), Some(b)) => reachable(a, b) && loses <= CERTAIN_LOSS,
+        let by_v4 = |client, on| kind(scenario, on).filter(|_| addresses(scenario, client).has_v4());
+        let reached = match (by_v4(a, of_a), by_v4(b, of_b)) {
+            (Some(a), Some(b)) => reachable(a, b),
             _ => false,
-        }
+        };
+        // Who moves may have none where it is then.
+        let by_v6 = |client, on| wall(scenario, on).filter(|_| addresses(scenario, client).has_v6());
+        let reached_by_v6 = match (by_v6(a, of_a), by_v6(b, of_b)) {
+            (Some(a), Some(b)) => reachable_by_ipv6(a, b),
+            _ => false,
+        };
+        (reached || reached_by_v6) && loses <= CERTAIN_LOSS
     }
 
     /// What the links of a client and of its network's NAT lose in the end, both directions together.
@@ -322,6 +330,23 @@ impl Story {
         });
         let ways = links.flat_map(|link| [link.up, link.down]);
         ways.fold(Chance::NEVER, |sum, way| sum.plus(way.loss).plus(way.bursts.share()))
+    }
+}
+
+/// What a client has, whatever its network has.
+fn addresses(scenario: &Scenario, client: ClientIndex) -> Families {
+    scenario.clients.get(client.0).map_or(Families::V4, |spec| spec.addresses)
+}
+
+/// What the firewalls before a network let in, if it has IPv6; of several on the way, what the strictest does.
+fn wall(scenario: &Scenario, network: Network) -> Option<Option<Filtering>> {
+    match network {
+        Network::Internet => scenario.ipv6.then_some(None),
+        Network::Behind(NatIndex(nat)) => {
+            let spec = scenario.nats.get(nat)?;
+            let outside = wall(scenario, spec.behind)?;
+            Some(outside.max(spec.nat.ipv6.as_ref()?.filtering))
+        }
     }
 }
 

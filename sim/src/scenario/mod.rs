@@ -8,6 +8,7 @@ pub mod app;
 mod bounds;
 pub mod expect;
 pub mod failure;
+mod ipv6;
 pub mod journal;
 pub mod judge;
 mod parse;
@@ -28,7 +29,7 @@ pub use read::BadScenario;
 pub use units::written;
 pub use write::Unwritable;
 
-use crate::{Link, Mishap, Nat, Way};
+use crate::{Families, Link, Mishap, Nat, Way};
 use posse_core::{Channel, Duration, EndReason, PathPolicy, RelayReason, SendOptions};
 
 /// Index of a NAT in [`Scenario::nats`].
@@ -66,6 +67,8 @@ pub struct Scenario {
     pub cookies: bool,
     /// Which ways traffic may go in every group that has no policy of its own.
     pub policy: PathPolicy,
+    /// Whether the internet and the server have IPv6 beside IPv4, and with them each network whose NAT says so.
+    pub ipv6: bool,
     /// Clients.
     pub clients: Vec<ClientSpec>,
     /// Names of the groups that steps create.
@@ -153,6 +156,8 @@ pub struct ClientSpec {
     pub on: Network,
     /// Its link to there.
     pub link: Link,
+    /// Which addresses it has. Who has IPv4 logs in by it.
+    pub addresses: Families,
     /// When it starts and logs in.
     pub start: Duration,
     /// Which ways its traffic with peers may go, by its own wish.

@@ -2,11 +2,11 @@
 
 use super::read::{BadScenario, Fields, Named, Source, Value, suggest};
 use super::tables::{ALLOCATION, CLASSES, CUT_WAYS, DOORS, ENDS, FILTERING, KINDS, MAPPING, REASONS, TECHNIQUES};
-use super::timers;
 use super::{
     Action, ClientIndex, ClientSpec, ClockJump, Expect, Expectation, GroupIndex, Host, LinkOf, NatIndex, NatSpec,
     Network, PacketFate, Pairs, PolicyOf, Scenario, Sending, ServerDoors, Step, Target, Tried, Ways, policies,
 };
+use super::{ipv6, timers};
 use crate::{Bursts, Chance, Direction, Link, Mishap, Nat, Way};
 use posse_core::{Channel, Class, Duration, PathPolicy, Reliability, SendOptions};
 use toml::de::DeTable;
@@ -60,6 +60,7 @@ impl Scenario {
             Some(value) => names.server(&value)?,
             None => ServerSpec::default(),
         };
+        ipv6::refuse_without_server(&root, server.ipv6)?;
         let clients = names.clients(&root)?;
         let steps = root.repeated("step")?.iter().map(|v| names.step(v)).collect::<Parsed<Vec<_>>>()?;
         let packets = root.repeated("packet")?.iter().map(|v| names.packet(v)).collect::<Parsed<_>>()?;
@@ -76,6 +77,7 @@ impl Scenario {
             probes: server.probes,
             cookies: server.cookies,
             policy: server.policy,
+            ipv6: server.ipv6,
             clients,
             groups: names.groups.iter().map(|name| (*name).to_owned()).collect(),
             steps,
@@ -93,13 +95,14 @@ struct ServerSpec {
     probes: u16,
     cookies: bool,
     policy: PathPolicy,
+    ipv6: bool,
 }
 
 impl Default for ServerSpec {
     fn default() -> Self {
         let (doors, techniques) = (ServerDoors::default(), Tried::default());
         let (link, policy) = (Link::default(), PathPolicy::default());
-        Self { link, doors, techniques, probes: Scenario::PROBES, cookies: false, policy }
+        Self { link, doors, techniques, probes: Scenario::PROBES, cookies: false, policy, ipv6: false }
     }
 }
 
@@ -175,6 +178,7 @@ impl<'a> Names<'a> {
                 "inbound-refresh",
                 "hairpin",
                 "open-input",
+                "ipv6",
                 "link",
             ])?;
             let behind = self.place(&f)?;
@@ -196,30 +200,34 @@ impl<'a> Names<'a> {
             set(&mut nat.inbound_refresh, f.get("inbound-refresh"), |v| v.boolean())?;
             set(&mut nat.hairpin, f.get("hairpin"), |v| v.boolean())?;
             set(&mut nat.open_input, f.get("open-input"), |v| v.boolean())?;
+            nat.ipv6 = ipv6::firewall(&f)?;
             nats.push(NatSpec { name: name.to_owned(), behind, nat, link: self.access(&f)? });
         }
         Ok(nats)
     }
 
     fn server(&self, value: &Value<'a>) -> Parsed<ServerSpec> {
-        let f = value.table(&["link", "doors", "techniques", "probes", "cookies", "punch", "prefer"])?;
+        let f = value.table(&["link", "doors", "techniques", "probes", "cookies", "punch", "prefer", "ipv6"])?;
         let (link, policy) = (self.access(&f)?, policies::read(&f)?);
         let mut server = ServerSpec { link, policy, ..ServerSpec::default() };
         set(&mut server.doors, f.get("doors"), |v| v.word(&DOORS))?;
         set(&mut server.techniques, f.get("techniques"), |v| v.word(&TECHNIQUES))?;
         set(&mut server.probes, f.get("probes"), |v| v.integer(0..=u16::MAX.into()).map(|n| n as u16))?;
+        set(&mut server.ipv6, f.get("ipv6"), |v| v.boolean())?;
         set(&mut server.cookies, f.get("cookies"), |v| v.boolean())?;
         Ok(server)
     }
 
     fn clients(&self, root: &Fields<'a>) -> Parsed<Vec<ClientSpec>> {
         let read = |Named { name, value, .. }: Named<'a>| {
-            let f = value.table(&["behind", "link", "start", "punch", "prefer", "direct-peers", "retain"])?;
+            let f =
+                value.table(&["behind", "link", "addresses", "start", "punch", "prefer", "direct-peers", "retain"])?;
             let places = |v: Value<'_>| v.integer(0..=u16::MAX.into()).map(|n| n as u16);
             Ok(ClientSpec {
                 name: name.to_owned(),
                 on: self.place(&f)?,
                 link: self.access(&f)?,
+                addresses: ipv6::addresses(&f)?,
                 start: f.get("start").map_or(Ok(Duration::ZERO), |v| v.duration())?,
                 policy: policies::read(&f)?,
                 direct_peers: f.get("direct-peers").map(places).transpose()?,

@@ -19,7 +19,7 @@ use super::{
     Sending, ServerDoors, Step, Target, Tried, Ways,
 };
 use crate::dice::{self, Label};
-use crate::{Allocation, Bursts, Chance, Filtering, Link, Mapping, Nat};
+use crate::{Allocation, Bursts, Chance, Families, Filtering, Link, Mapping, Nat};
 use posse_core::{Channel, Class, Duration, PathPolicy, Reliability, SendOptions};
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng as _;
@@ -52,6 +52,7 @@ impl Scenario {
             probes: Self::PROBES,
             cookies: false,
             policy: PathPolicy::default(),
+            ipv6: false,
             clients: Vec::new(),
             groups: Vec::new(),
             steps: Vec::new(),
@@ -71,6 +72,7 @@ impl Scenario {
         apart::outage(seed, &mut scenario);
         apart::firewalls(seed, &mut scenario);
         apart::retained(seed, &mut scenario);
+        apart::ipv6(seed, &mut scenario);
         scenario.duration = time_needed(&scenario).unwrap_or_default();
         scenario.expectations = expectations_for(&scenario);
         scenario
@@ -229,6 +231,7 @@ impl Draw {
                 name: format!("client{index}"),
                 on,
                 link,
+                addresses: Families::Both,
                 start,
                 policy: PathPolicy::default(),
                 direct_peers: None,

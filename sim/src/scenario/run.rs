@@ -9,13 +9,13 @@ use super::{
     Tried, Ways, written,
 };
 use crate::model::{channels, exact, latency, membership, presence};
-use crate::{Counters, Link, MAIN_PORT, Mishap, Net, Node, Observer, Place, Stuck, Way, World};
+use crate::{Addresses, Counters, Families, Link, MAIN_PORT, Mishap, Net, Node, Observer, Place, Stuck, Way, World};
 use posse_core::config::{ClientConfig, ConfigError, Doors, Rate, ServerConfig};
 use posse_core::server::Server;
 use posse_core::{Duration, Instant, secure};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{SocketAddr, SocketAddrV6};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
@@ -166,6 +166,7 @@ impl Run {
         let server_part = part(ServerPart { orders: server_orders(scenario), waiting: Vec::new(), desk });
         let server = server_host(&mut world, scenario, names.clone(), Rc::clone(&server_part))?;
         let address = world.addr(server);
+        let by_ipv6 = world.ipv6(server).map(|ip| SocketAddr::new(ip.into(), MAIN_PORT));
         let (mut clients, mut client_parts) = (Vec::new(), Vec::new());
         for (i, spec) in scenario.clients.iter().enumerate() {
             let me = ClientIndex(i);
@@ -175,7 +176,10 @@ impl Run {
             client_parts.push(Rc::clone(&its));
             let (names, token) = (names.clone(), spec.name.clone().into_bytes());
             let (policy, places, retain) = (spec.policy, spec.direct_peers, spec.retain);
-            let node = world.host(network(&nets, spec.on, &world), spec.link, move |_, _, seed| {
+            let families = if scenario.ipv6 { spec.addresses } else { Families::V4 };
+            let address = if families.has_v4() { address } else { by_ipv6.unwrap_or(address) };
+            let net = network(&nets, spec.on, &world);
+            let node = world.host_with(net, spec.link, families, false, move |_, _, seed| {
                 let config = ClientConfig::new(address, secure::public_key(&SERVER_KEY), APP, seed);
                 let mut config = ClientConfig { suites: secure::suites(true), token: token.clone(), policy, ..config };
                 config.limits.direct_peers = places.map_or(config.limits.direct_peers, usize::from);
@@ -564,7 +568,7 @@ fn server_host(
     let (doors, techniques, probes) = (scenario.doors, scenario.techniques, scenario.probes);
     let cookies = scenario.cookies;
     let policy = scenario.policy;
-    let make = move |now: Instant, addr: SocketAddr, second: Option<Ipv4Addr>, seed: [u8; 32]| {
+    let make = move |now: Instant, at: &Addresses, seed: [u8; 32]| {
         let mut config = ServerConfig { suites: secure::suites(true), ..ServerConfig::new(SERVER_KEY, APP, seed) };
         config.techniques.prediction = matches!(techniques, Tried::Predict | Tried::All);
         config.techniques.birthday = matches!(techniques, Tried::Birthday | Tried::All);
@@ -575,9 +579,10 @@ fn server_host(
             config.admission.unproven = Rate { per_second: 1, burst: 1 };
         }
         config.policy = policy;
-        let other = |port| second.map(|ip| SocketAddr::new(ip.into(), port));
+        config.ipv6 = at.ipv6.map(|ip| SocketAddrV6::new(ip, MAIN_PORT, 0, 0));
+        let other = |port| at.second.map(|ip| SocketAddr::new(ip.into(), port));
         config.doors = Doors {
-            second_port: (doors != ServerDoors::None).then(|| SocketAddr::new(addr.ip(), DOOR_PORT)),
+            second_port: (doors != ServerDoors::None).then(|| SocketAddr::new(at.main.ip(), DOOR_PORT)),
             second_address: other(MAIN_PORT),
             second_address_port: other(DOOR_PORT),
         };
@@ -586,15 +591,8 @@ fn server_host(
         SimServer::new(names.clone(), server, part)
     };
     let internet = world.internet();
-    let server = match doors {
-        ServerDoors::None | ServerDoors::Port => {
-            world.host(internet, scenario.server, move |now, addr, seed| make(now, addr, None, seed))
-        }
-        ServerDoors::Address => {
-            let make = move |now, addr, second, seed| make(now, addr, Some(second), seed);
-            world.host_with_two_addresses(internet, scenario.server, make)
-        }
-    };
+    let families = if scenario.ipv6 { Families::Both } else { Families::V4 };
+    let server = world.host_with(internet, scenario.server, families, doors == ServerDoors::Address, make);
     let [port, address, both] = Doors::SOCKETS;
     if doors != ServerDoors::None {
         world.bind(server, port, DOOR_PORT, false);

@@ -2,7 +2,7 @@
 
 use super::{ServerDoors, Tried, Ways};
 
-use crate::{Allocation, Filtering, Mapping};
+use crate::{Allocation, Families, Filtering, Mapping};
 use posse_core::{Class, EndReason, RelayReason, Reliability};
 
 pub(super) const MAPPING: [(&str, Mapping); 3] = [
@@ -15,6 +15,15 @@ pub(super) const FILTERING: [(&str, Filtering); 3] = [
     ("address-dependent", Filtering::AddressDependent),
     ("address-and-port-dependent", Filtering::AddressAndPortDependent),
 ];
+/// What a firewall lets in: as a NAT, or everything.
+pub(super) const WALLS: [(&str, Option<Filtering>); 4] = [
+    ("endpoint-independent", Some(Filtering::EndpointIndependent)),
+    ("address-dependent", Some(Filtering::AddressDependent)),
+    ("address-and-port-dependent", Some(Filtering::AddressAndPortDependent)),
+    ("none", None),
+];
+pub(super) const ADDRESSES: [(&str, Families); 3] =
+    [("ipv4", Families::V4), ("both", Families::Both), ("ipv6", Families::V6)];
 pub(super) const ALLOCATION: [(&str, Allocation); 5] = [
     ("random", Allocation::Random),
     ("preserving", Allocation::Preserving),

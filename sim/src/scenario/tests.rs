@@ -551,3 +551,18 @@ fn everything_in_a_full_file_arrives_in_the_scenario() {
     let expect = Expect::Relayed { pairs, because: Some(RelayReason::OnlyInbound) };
     assert_eq!(s.expectations, [Expectation { line: 57, expect }]);
 }
+
+#[test]
+fn ipv6_without_a_server_that_has_it_is_refused_and_with_one_it_means_what_it_says() {
+    for line in ["[client.c]\naddresses = \"ipv6\"", &format!("[nat.b]\n{HOME}\nipv6 = {{}}")] {
+        assert!(error(line).contains("needs `ipv6 = true` of [server]"), "{}", error(line));
+    }
+    let text = format!(
+        "title = \"t\"\nduration = \"1s\"\n[server]\nipv6 = true\n[nat.home]\n{HOME}\n\
+         ipv6 = {{ filtering = \"none\", lifetime = \"30s\" }}\n[client.alice]\n[client.bob]\naddresses = \"ipv4\"\n"
+    );
+    let scenario = Scenario::parse("test.toml", &text).unwrap();
+    let wall = crate::nat::Firewall { lifetime: Duration::from_secs(30), ..crate::nat::Firewall::open() };
+    assert_eq!((scenario.ipv6, &scenario.nats[0].nat.ipv6), (true, &Some(wall)));
+    assert_eq!([0, 1].map(|i| scenario.clients[i].addresses), [Families::Both, Families::V4]);
+}

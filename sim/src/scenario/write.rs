@@ -5,11 +5,14 @@
 
 use super::parse::{ANY, DEFAULT_REORDER_BY, INTERNET, SERVER, WAYS};
 use super::policies::{PREFER, PUNCH};
-use super::tables::{ALLOCATION, CLASSES, CUT_WAYS, DOORS, ENDS, FILTERING, KINDS, MAPPING, REASONS, TECHNIQUES};
+use super::tables::{
+    ADDRESSES, ALLOCATION, CLASSES, CUT_WAYS, DOORS, ENDS, FILTERING, KINDS, MAPPING, REASONS, TECHNIQUES, WALLS,
+};
 use super::{
     Action, BadScenario, ClientIndex, ClockJump, Expect, GroupIndex, Host, LinkOf, NatIndex, Network, PacketFate,
-    Pairs, PolicyOf, Scenario, ServerDoors, Step, Tried, Ways,
+    Pairs, PolicyOf, Scenario, ServerDoors, Step, Tried, Ways, ipv6,
 };
+use crate::nat::Firewall;
 use crate::{Bursts, Chance, Direction, Link, Mishap, Nat};
 use posse_core::{Class, Duration, PathPolicy, Prefer, PunchPolicy, Reliability};
 use std::fmt::{Display, Write as _};
@@ -74,13 +77,15 @@ impl Writer<'_> {
             self.nat(&nat.nat);
             self.link(&nat.link);
         }
-        let usual = (Link::default(), ServerDoors::default(), Tried::default(), Scenario::PROBES, false);
-        if (s.server, s.doors, s.techniques, s.probes, s.cookies) != usual || s.policy != PathPolicy::default() {
+        let usual = (Link::default(), ServerDoors::default(), Tried::default(), Scenario::PROBES, false, false);
+        let ours = (s.server, s.doors, s.techniques, s.probes, s.cookies, s.ipv6);
+        if ours != usual || s.policy != PathPolicy::default() {
             self.head("[server]");
             self.unless(s.doors == ServerDoors::default(), "doors", word(&DOORS, s.doors));
             self.unless(s.techniques == Tried::default(), "techniques", word(&TECHNIQUES, s.techniques));
             self.unless(s.probes == Scenario::PROBES, "probes", s.probes);
             self.unless(!s.cookies, "cookies", s.cookies);
+            self.unless(!s.ipv6, "ipv6", s.ipv6);
             self.policy(s.policy);
             self.link(&s.server);
         }
@@ -88,6 +93,7 @@ impl Writer<'_> {
             self.head(&format!("[client.{}]", key(&client.name)));
             self.behind(client.on);
             self.link(&client.link);
+            self.unless(client.addresses == ipv6::USUAL, "addresses", word(&ADDRESSES, client.addresses));
             self.unless(client.start.is_zero(), "start", time(client.start));
             self.policy(client.policy);
             if let Some(places) = client.direct_peers {
@@ -159,6 +165,9 @@ impl Writer<'_> {
         self.unless(nat.inbound_refresh == usual.inbound_refresh, "inbound-refresh", nat.inbound_refresh);
         self.unless(nat.hairpin == usual.hairpin, "hairpin", nat.hairpin);
         self.unless(nat.open_input == usual.open_input, "open-input", nat.open_input);
+        if let Some(wall) = &nat.ipv6 {
+            self.field("ipv6", firewall(wall));
+        }
     }
 
     fn policy(&mut self, policy: PathPolicy) {
@@ -458,6 +467,19 @@ impl Writer<'_> {
             LinkOf::Nat(nat) => quoted(self.nat_name(nat)),
         }
     }
+}
+
+/// The table of a firewall, with what is not as in one that says nothing.
+fn firewall(wall: &Firewall) -> String {
+    let usual = Firewall::default();
+    let fields = [
+        (wall.filtering != usual.filtering, "filtering", word(&WALLS, wall.filtering)),
+        (wall.lifetime != usual.lifetime, "lifetime", time(wall.lifetime)),
+        (wall.unreplied.is_some(), "unreplied", wall.unreplied.map_or(String::new(), time)),
+        (wall.inbound_refresh != usual.inbound_refresh, "inbound-refresh", wall.inbound_refresh.to_string()),
+    ];
+    let fields = fields.into_iter().filter(|(said, ..)| *said).map(|(_, name, value)| format!("{name} = {value}"));
+    format!("{{ {} }}", fields.collect::<Vec<_>>().join(", "))
 }
 
 /// The fields of a direction that are not as in a file that says nothing of them.

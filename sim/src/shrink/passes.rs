@@ -3,9 +3,10 @@
 use super::Shrinker;
 use super::explicit::{explicit, links};
 use super::reduce::keeping;
+use crate::nat::Firewall;
 use crate::scenario::expect::HEALING;
 use crate::scenario::{Action, ClientIndex, GroupIndex, NatIndex, Network, Scenario, Sending};
-use crate::{Bursts, Chance, Direction, Filtering, Link, Mapping, Nat};
+use crate::{Bursts, Chance, Direction, Families, Filtering, Link, Mapping, Nat};
 use posse_core::Duration;
 
 /// What a link is when nothing of it matters.
@@ -96,6 +97,14 @@ impl Shrinker<'_, '_> {
         for client in 0..self.best.clients.len() {
             self.change(|s| s.clients.iter_mut().skip(client).take(1).for_each(|c| c.on = Network::Internet));
         }
+        self.change(|s| {
+            s.ipv6 = false;
+            s.nats.iter_mut().for_each(|spec| spec.nat.ipv6 = None);
+            s.clients.iter_mut().for_each(|client| client.addresses = Families::Both);
+        });
+        for client in 0..self.best.clients.len() {
+            self.change(|s| s.clients.iter_mut().skip(client).take(1).for_each(|c| c.addresses = Families::Both));
+        }
         let mut nat = 0;
         while nat < self.best.nats.len() && !self.over {
             // Its clients are then where it was.
@@ -110,6 +119,8 @@ impl Shrinker<'_, '_> {
             change(|nat, _| *nat = Nat::new(Mapping::EndpointIndependent, Filtering::EndpointIndependent));
             change(|nat, _| *nat = Nat::new(nat.mapping, nat.filtering));
             change(|nat, _| nat.hairpin = false);
+            change(|nat, _| nat.ipv6 = None);
+            change(|nat, _| nat.ipv6 = nat.ipv6.as_ref().map(|_| Firewall::default()));
             change(|nat, _| nat.open_input = false);
             nat += 1;
         }

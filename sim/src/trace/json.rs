@@ -7,7 +7,7 @@ use crate::{DropReason, Event, PacketView, Place};
 use posse_core::{Ecn, Instant};
 use serde::Serialize;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 const VERSION: u32 = 1;
 
@@ -29,7 +29,9 @@ enum Object<'a> {
 struct PlaceObject<'a> {
     name: &'a str,
     kind: &'static str,
-    address: Ipv4Addr,
+    address: IpAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ipv6: Option<Ipv6Addr>,
     on: &'a str,
 }
 
@@ -45,17 +47,19 @@ struct EventObject<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     original: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    was: Option<(SocketAddrV4, SocketAddrV4)>,
+    was: Option<(SocketAddr, SocketAddr)>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    inside: Option<SocketAddrV4>,
+    inside: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    outside: Option<SocketAddrV4>,
+    outside: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    toward: Option<SocketAddrV4>,
+    toward: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<Ipv4Addr>,
+    from: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    to: Option<Ipv4Addr>,
+    to: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outward: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cut_up: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,8 +84,8 @@ struct EventObject<'a> {
 struct PacketObject {
     id: u64,
     kind: &'static str,
-    from: SocketAddrV4,
-    to: SocketAddrV4,
+    from: SocketAddr,
+    to: SocketAddr,
     len: usize,
     ecn: &'static str,
     hops: u8,
@@ -135,9 +139,9 @@ fn drop_word(why: DropReason) -> &'static str {
 
 pub(super) fn write(trace: &Trace<'_>, out: &mut impl io::Write) -> io::Result<()> {
     let names = trace.names();
-    let places = names.all().map(|(place, name, address, on)| {
+    let places = names.all().map(|(place, name, address, ipv6, on)| {
         let kind = if matches!(place, Place::Host(_)) { "host" } else { "nat" };
-        PlaceObject { name, kind, address, on }
+        PlaceObject { name, kind, address, ipv6, on }
     });
     let (events, forgotten) = (trace.log.len(), trace.log.forgotten());
     line(out, Object::World { places: places.collect(), events, forgotten })?;
@@ -188,6 +192,9 @@ fn of_event<'a>(names: &'a Names<'_>, at: Instant, event: &Event<'_>) -> EventOb
         Event::Corrupted { place, packet } => about(place, "corrupted", packet),
         Event::Translated { net, before, packet } => {
             EventObject { was: Some(before), ..about(Place::Net(net), "translated", packet) }
+        }
+        Event::Passed { net, outward, packet } => {
+            EventObject { outward: Some(outward), ..about(Place::Net(net), "passed", packet) }
         }
         Event::Mapped { net, inside, outside, toward } => EventObject {
             inside: Some(inside),

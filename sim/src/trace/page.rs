@@ -63,9 +63,14 @@ pub(super) fn write(trace: &Trace<'_>, page: &Page<'_>, out: &mut impl io::Write
 
 fn topology(names: &Names<'_>, out: &mut impl io::Write) -> io::Result<()> {
     writeln!(out, "<h2>Who is where</h2><table><tr><th>name<th>what<th>address<th>on")?;
-    for (place, name, address, on) in names.all() {
+    for (place, name, address, ipv6, on) in names.all() {
         let what = if matches!(place, Place::Host(_)) { "host" } else { "NAT" };
-        writeln!(out, "<tr><td>{}<td>{what}<td>{address}<td>{}", escaped(name), escaped(on))?;
+        let ipv6 = match (place, ipv6) {
+            (_, None) => String::new(),
+            (Place::Host(_), Some(ip)) => format!(", {ip}"),
+            (Place::Net(_), Some(ip)) => format!("; behind it {ip}/64"),
+        };
+        writeln!(out, "<tr><td>{}<td>{what}<td>{address}{ipv6}<td>{}", escaped(name), escaped(on))?;
     }
     writeln!(out, "</table>")
 }
@@ -243,8 +248,8 @@ mod tests {
     #[test]
     fn a_page_says_what_broke_and_lets_no_text_be_markup() {
         let at = std::net::Ipv4Addr::LOCALHOST;
-        let hosts = vec![HostInfo { name: "<b>".to_owned(), on: 0, address: at }];
-        let nets = vec![NetInfo { name: "internet".to_owned(), behind: None, outside: None }];
+        let hosts = vec![HostInfo { name: "<b>".to_owned(), on: 0, address: at.into(), ipv6: None }];
+        let nets = vec![NetInfo { name: "internet".to_owned(), behind: None, outside: None, ipv6: None }];
         let text = "\"quoted\" & <script>".to_owned();
         let notes = [Note { at: Instant(5), who: Some(Place::Host(0)), kind: NoteKind::App, text }];
         let trace = Trace { log: &Log::new(), topology: &Topology { hosts, nets }, notes: &notes };

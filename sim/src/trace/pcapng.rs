@@ -1,8 +1,8 @@
-//! A trace as a capture (draft-ietf-opsawg-pcapng): one interface per host and per side of each NAT, raw IPv4 packets with
+//! A trace as a capture (draft-ietf-opsawg-pcapng): one interface per host and per side of each NAT, raw IPv4 and IPv6 packets with
 //! ciphertext as it was sent, times in nanoseconds from the start of the run.
 //!
 //! A packet stands in the capture once for each interface that it passes, with the addresses of that side, and with its
-//! number modulo 2^16 as IP identification, so that its whole way can be found. What became of it is a comment: where a NAT or host refuses it, on its arrival there; where a link or the internet loses it, on the
+//! number modulo 2^16 as IPv4 identification, modulo 2^20 as IPv6 flow label, so that its whole way can be found. What became of it is a comment: where a NAT or host refuses it, on its arrival there; where a link or the internet loses it, on the
 //! last interface that saw it. What is no packet (an application's word, a fault) is a comment on the nearest one at that
 //! place.
 
@@ -13,14 +13,14 @@ use crate::{DropReason, Event, PacketView, Place};
 use pcap_file::pcapng::PcapNgWriter;
 use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
 use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption};
-use pcap_file::pcapng::blocks::name_resolution::{Ipv4Record, NameResolutionBlock, Record};
+use pcap_file::pcapng::blocks::name_resolution::{Ipv4Record, Ipv6Record, NameResolutionBlock, Record};
 use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
 use pcap_file::{DataLink, Endianness, PcapError};
 use posse_core::{Duration, Instant};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr};
 
 /// Times are in units of 10^-9 s.
 const NANOSECONDS: u8 = 9;
@@ -31,6 +31,7 @@ const OUTBOUND: u32 = 0b10;
 const MAX_COMMENT: usize = 4096;
 /// The longest UDP payload that an IPv4 packet holds.
 const MAX_PAYLOAD: usize = 65_535 - crate::HEADERS;
+const UDP_HEADER: usize = 8;
 
 /// A packet at an interface.
 struct Seen<'a> {
@@ -102,6 +103,10 @@ impl<'a> Capture<'a> {
                 self.last.remove(&packet.id);
             }
             Event::Translated { net, before, packet } => self.translated(at, net, before, packet),
+            Event::Passed { net, outward, packet } => {
+                self.see(at, Place::Net(net), outward, INBOUND, packet);
+                self.see(at, Place::Net(net), !outward, OUTBOUND, packet);
+            }
             Event::Dropped { place, why, packet } => self.dropped(at, place, why, packet),
             Event::Duplicated { place, original, packet } => {
                 let text = format!("doubled on the link of {}; the copy is #{}", self.names.place(place), packet.id);
@@ -153,7 +158,7 @@ impl<'a> Capture<'a> {
         self.seen.push(Seen { at, interface, flags, packet, comments: Vec::new() });
     }
 
-    fn translated(&mut self, at: Instant, net: usize, before: (SocketAddrV4, SocketAddrV4), packet: PacketView<'a>) {
+    fn translated(&mut self, at: Instant, net: usize, before: (SocketAddr, SocketAddr), packet: PacketView<'a>) {
         let place = Place::Net(net);
         // Only what comes from inside has its source replaced; only what goes inside its destination.
         let (from_inside, to_inside) = (before.0 != packet.from, before.1 != packet.to);
@@ -176,7 +181,7 @@ impl<'a> Capture<'a> {
         let text = match place {
             Place::Net(0) => format!("DROP in the internet: {why}"),
             _ if arrives || why == DropReason::HopLimit => format!("DROP by {name}: {why}"),
-            _ if self.trace.topology.address(place) == Some(*packet.from.ip()) => {
+            _ if self.trace.topology.goes_up(place, packet.from.ip()) => {
                 format!("DROP on the link up from {name}: {why}")
             }
             _ => format!("DROP on the link down to {name}: {why}"),
@@ -250,9 +255,9 @@ impl<'a> Capture<'a> {
             let (linktype, snaplen) = (DataLink::RAW, 0);
             writer.write_pcapng_block(InterfaceDescriptionBlock { linktype, snaplen, options })?;
         }
-        let records = self.names.all().map(|(_, name, address, _)| {
-            let ip_addr = Cow::Owned(address.octets().to_vec());
-            Record::Ipv4(Ipv4Record { ip_addr, names: vec![name.to_owned().into()] })
+        let records = self.names.all().flat_map(|(place, name, address, ipv6, _)| {
+            let ipv6 = ipv6.map(IpAddr::V6).filter(|_| matches!(place, Place::Host(_)));
+            std::iter::once(address).chain(ipv6).map(|ip| record(name, ip))
         });
         let records: Vec<_> = records.collect();
         if !records.is_empty() {
@@ -273,7 +278,8 @@ impl<'a> Capture<'a> {
         let mut all = Vec::new();
         for (i, host) in topology.hosts.iter().enumerate() {
             let name = self.names.place(Place::Host(i)).to_owned();
-            all.push((name, format!("host {} on {}", host.address, net(host.on))));
+            let ipv6 = host.ipv6.map_or(String::new(), |ip| format!(" and {ip}"));
+            all.push((name, format!("host {}{ipv6} on {}", host.address, net(host.on))));
         }
         for (i, info) in topology.nets.iter().enumerate().skip(1) {
             let outside = info.outside.map_or(String::new(), |address| format!(" {address}"));
@@ -293,7 +299,9 @@ fn block<'b>(seen: &'b Seen<'_>, frame: &'b [u8]) -> EnhancedPacketBlock<'b> {
     EnhancedPacketBlock {
         interface_id: seen.interface as u32,
         timestamp: Duration::from_nanos(seen.at.0),
-        original_len: (if seen.packet.tcp { 20 } else { crate::HEADERS } + seen.packet.bytes.len()) as u32,
+        original_len: (header_len(&seen.packet)
+            + if seen.packet.tcp { 0 } else { UDP_HEADER }
+            + seen.packet.bytes.len()) as u32,
         data: Cow::Borrowed(frame),
         options,
     }
@@ -305,63 +313,90 @@ fn short(mut text: String) -> String {
     text
 }
 
-/// The packet with IPv4 (RFC 791) and UDP (RFC 768) headers. A payload that no IPv4 packet holds is cut.
+fn record(name: &str, ip: IpAddr) -> Record<'static> {
+    let names = vec![name.to_owned().into()];
+    match ip {
+        IpAddr::V4(ip) => Record::Ipv4(Ipv4Record { ip_addr: Cow::Owned(ip.octets().to_vec()), names }),
+        IpAddr::V6(ip) => Record::Ipv6(Ipv6Record { ip_addr: Cow::Owned(ip.octets().to_vec()), names }),
+    }
+}
+
+fn header_len(packet: &PacketView<'_>) -> usize {
+    if packet.to.is_ipv6() { 40 } else { 20 }
+}
+
+/// The packet with IP and UDP (RFC 768) headers. A payload that no packet holds is cut.
 fn ip_packet(packet: &PacketView<'_>, out: &mut Vec<u8>) {
     if packet.tcp {
         return tcp_packet(packet, out);
     }
-    let payload = packet.bytes.get(..MAX_PAYLOAD).unwrap_or(packet.bytes);
-    let udp_len = (payload.len() + 8) as u16;
-    let (from, to) = (packet.from, packet.to);
-    out.clear();
-    // Version 4 and 5 words of header; traffic class 0 with the ECN bits.
-    out.extend_from_slice(&[0x45, packet.ecn.bits()]);
-    out.extend_from_slice(&(udp_len + 20).to_be_bytes());
-    out.extend_from_slice(&(packet.id as u16).to_be_bytes());
-    // Don't fragment: the simulated network does not.
-    out.extend_from_slice(&0x4000u16.to_be_bytes());
     const UDP: u8 = 17;
-    out.extend_from_slice(&[packet.hops, UDP, 0, 0]);
-    out.extend_from_slice(&from.ip().octets());
-    out.extend_from_slice(&to.ip().octets());
-    let header = checksum(0, out);
-    out[10..12].copy_from_slice(&header.to_be_bytes());
-    out.extend_from_slice(&from.port().to_be_bytes());
-    out.extend_from_slice(&to.port().to_be_bytes());
+    let payload = packet.bytes.get(..MAX_PAYLOAD).unwrap_or(packet.bytes);
+    let udp_len = (payload.len() + UDP_HEADER) as u16;
+    let sum = ip_header(packet, UDP, udp_len, out);
+    let start = out.len();
+    out.extend_from_slice(&packet.from.port().to_be_bytes());
+    out.extend_from_slice(&packet.to.port().to_be_bytes());
     out.extend_from_slice(&udp_len.to_be_bytes());
     out.extend_from_slice(&[0, 0]);
     out.extend_from_slice(payload);
-    // The pseudo header's addresses are the last 8 bytes of the IP header; the rest of it is protocol and length.
-    let sum = match checksum(u32::from(UDP) + u32::from(udp_len), &out[12..]) {
+    let sum = match checksum(sum, &out[start..]) {
         // 0 would mean that there is none.
         0 => 0xffff,
         sum => sum,
     };
-    out[26..28].copy_from_slice(&sum.to_be_bytes());
+    out[start + 6..start + 8].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// The same around a TCP segment, with the ports and the checksum (RFC 9293 §3.1) that it has at this point of its way.
 fn tcp_packet(packet: &PacketView<'_>, out: &mut Vec<u8>) {
     const TCP: u8 = 6;
-    let (from, to, len) = (packet.from, packet.to, packet.bytes.len() as u16);
-    out.clear();
-    out.extend_from_slice(&[0x45, packet.ecn.bits()]);
-    out.extend_from_slice(&(len + 20).to_be_bytes());
-    out.extend_from_slice(&(packet.id as u16).to_be_bytes());
-    out.extend_from_slice(&0x4000u16.to_be_bytes());
-    out.extend_from_slice(&[packet.hops, TCP, 0, 0]);
-    out.extend_from_slice(&from.ip().octets());
-    out.extend_from_slice(&to.ip().octets());
-    let header = checksum(0, out);
-    out[10..12].copy_from_slice(&header.to_be_bytes());
+    let sum = ip_header(packet, TCP, packet.bytes.len() as u16, out);
+    let start = out.len();
     out.extend_from_slice(packet.bytes);
-    if let Some(segment) = out.get_mut(20..).and_then(|segment| segment.first_chunk_mut::<18>()) {
-        segment[..2].copy_from_slice(&from.port().to_be_bytes());
-        segment[2..4].copy_from_slice(&to.port().to_be_bytes());
+    if let Some(segment) = out.get_mut(start..).and_then(|segment| segment.first_chunk_mut::<18>()) {
+        segment[..2].copy_from_slice(&packet.from.port().to_be_bytes());
+        segment[2..4].copy_from_slice(&packet.to.port().to_be_bytes());
         segment[16..].fill(0);
-        let sum = checksum(u32::from(TCP) + u32::from(len), &out[12..]);
-        out[36..38].copy_from_slice(&sum.to_be_bytes());
+        let sum = checksum(sum, &out[start..]);
+        out[start + 16..start + 18].copy_from_slice(&sum.to_be_bytes());
     }
+}
+
+/// An IPv4 (RFC 791) or IPv6 (RFC 8200) header, and the sum over the pseudo header with which the checksum of what follows
+/// begins.
+fn ip_header(packet: &PacketView<'_>, protocol: u8, len: u16, out: &mut Vec<u8>) -> u32 {
+    out.clear();
+    let addresses = match (packet.from.ip(), packet.to.ip()) {
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            // Version 6, the traffic class that is the ECN bits, the flow label.
+            let head = 6 << 28 | u32::from(packet.ecn.bits()) << 20 | (packet.id as u32 & 0xf_ffff);
+            out.extend_from_slice(&head.to_be_bytes());
+            out.extend_from_slice(&len.to_be_bytes());
+            out.extend_from_slice(&[protocol, packet.hops]);
+            out.extend_from_slice(&from.octets());
+            out.extend_from_slice(&to.octets());
+            8..40
+        }
+        (from, to) => {
+            // Version 4 and 5 words of header; traffic class 0 with the ECN bits.
+            out.extend_from_slice(&[0x45, packet.ecn.bits()]);
+            out.extend_from_slice(&(len + 20).to_be_bytes());
+            out.extend_from_slice(&(packet.id as u16).to_be_bytes());
+            // Don't fragment: the simulated network does not.
+            out.extend_from_slice(&0x4000u16.to_be_bytes());
+            out.extend_from_slice(&[packet.hops, protocol, 0, 0]);
+            for ip in [from, to] {
+                let IpAddr::V4(ip) = ip else { continue };
+                out.extend_from_slice(&ip.octets());
+            }
+            let header = checksum(0, out);
+            out[10..12].copy_from_slice(&header.to_be_bytes());
+            12..20
+        }
+    };
+    let sum = checksum(u32::from(protocol) + u32::from(len), out.get(addresses).unwrap_or_default());
+    u32::from(!sum)
 }
 
 /// RFC 1071, over `bytes` and what is already in `sum`.

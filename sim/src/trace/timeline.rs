@@ -6,7 +6,7 @@ use crate::scenario::written;
 use crate::{Event, PacketView, Place};
 use posse_core::Duration;
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 /// Which lines a timeline has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -25,6 +25,7 @@ impl Filter {
             Event::Sent { .. }
             | Event::Delivered { .. }
             | Event::Translated { .. }
+            | Event::Passed { .. }
             | Event::Woken { .. }
             | Event::Acted { .. }
             | Event::SocketOpened { .. } => self == Self::All,
@@ -91,10 +92,12 @@ pub(super) fn write(trace: &Trace<'_>, filter: Filter, out: &mut impl io::Write)
 
 /// Who is who, and what is missing.
 fn head(trace: &Trace<'_>, names: &Names<'_>, out: &mut impl io::Write) -> io::Result<()> {
-    for (place, name, address, on) in names.all() {
-        match place {
-            Place::Host(_) => writeln!(out, "# {name}: a host at {address}, on {on}")?,
-            Place::Net(_) => writeln!(out, "# {name}: a NAT at {address}, on {on}")?,
+    for (place, name, address, ipv6, on) in names.all() {
+        match (place, ipv6) {
+            (Place::Host(_), None) => writeln!(out, "# {name}: a host at {address}, on {on}")?,
+            (Place::Host(_), Some(ip)) => writeln!(out, "# {name}: a host at {address} and {ip}, on {on}")?,
+            (Place::Net(_), None) => writeln!(out, "# {name}: a NAT at {address}, on {on}")?,
+            (Place::Net(_), Some(ip)) => writeln!(out, "# {name}: a NAT at {address}, on {on}; behind it {ip}/64")?,
         }
     }
     if trace.log.forgotten() > 0 {
@@ -128,6 +131,10 @@ fn of_event(names: &Names<'_>, event: &Event<'_>) -> Row {
         Event::Corrupted { place, packet } => about(names, place, "corrupt", packet, ", a bit flipped".to_owned()),
         Event::Translated { net, before, packet } => {
             about(names, Place::Net(net), "translate", packet, was(names, before, packet))
+        }
+        Event::Passed { net, outward, packet } => {
+            let way = if outward { ", out through the firewall" } else { ", in through the firewall" };
+            about(names, Place::Net(net), "pass", packet, way.to_owned())
         }
         Event::Mapped { net, inside, outside, toward } => Row {
             ends: Some((names.endpoint(inside), names.endpoint(outside))),
@@ -185,7 +192,7 @@ fn about(names: &Names<'_>, place: Place, what: &'static str, packet: PacketView
 }
 
 /// What a NAT replaced.
-fn was(names: &Names<'_>, (from, to): (SocketAddrV4, SocketAddrV4), packet: PacketView<'_>) -> String {
+fn was(names: &Names<'_>, (from, to): (SocketAddr, SocketAddr), packet: PacketView<'_>) -> String {
     let mut text = String::new();
     if from != packet.from {
         text += &format!(", from was {}", names.endpoint(from));

@@ -1,11 +1,11 @@
 //! What goes wrong while a world runs.
 
-use super::{Host, Node, World, machine_seed, main_address};
+use super::{Host, Node, World, machine_seed};
 use crate::event::{DropReason, Event, Place};
 use crate::link::{HEADERS, Link, Mishap, Way};
-use crate::network::Net;
+use crate::network::{HEADER_MORE, Net};
 use posse_core::Input;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 /// Bytes, headers included, that wait for a paused host: Linux's `net.core.rmem_default`, here for all its sockets together.
 const RECEIVE_BUFFER: usize = 208 << 10;
@@ -22,7 +22,8 @@ impl World {
         (host.paused, host.news, host.held_bytes) = (false, false, 0);
         let held = std::mem::take(&mut host.held);
         let seed = machine_seed(self.seed, node.host, host.incarnation);
-        host.machine = (host.make)(now, main_address(host.address), seed);
+        let at = host.addresses();
+        host.machine = (host.make)(now, &at, seed);
         for slot in held {
             self.network.drop(self.now, Place::Host(node.host), DropReason::NoSocket, slot);
         }
@@ -72,13 +73,13 @@ impl World {
     }
 
     /// The internet carries nothing from one public address to another, until [`Self::unblock`]. One way only.
-    pub fn block(&mut self, from: Ipv4Addr, to: Ipv4Addr) {
-        self.network.set_blocked(self.now, from, to, true);
+    pub fn block(&mut self, from: impl Into<IpAddr>, to: impl Into<IpAddr>) {
+        self.network.set_blocked(self.now, from.into(), to.into(), true);
     }
 
     /// The internet carries packets from one address to the other again. One way only.
-    pub fn unblock(&mut self, from: Ipv4Addr, to: Ipv4Addr) {
-        self.network.set_blocked(self.now, from, to, false);
+    pub fn unblock(&mut self, from: impl Into<IpAddr>, to: impl Into<IpAddr>) {
+        self.network.set_blocked(self.now, from.into(), to.into(), false);
     }
 
     /// No packet passes the internet between these two hosts, either way, so that a direct path dies and a relay does
@@ -90,9 +91,14 @@ impl World {
 
     /// The same for what the first sends to the second alone.
     pub fn block_way<A, B>(&mut self, from: Node<A>, to: Node<B>) {
-        let block = (self.public_ip(from), self.public_ip(to));
-        self.blocks.push(((from.host, to.host), block));
-        self.block(block.0, block.1);
+        let has_v4 = |host: usize| self.hosts[host].families.has_v4();
+        let v4 =
+            (has_v4(from.host) && has_v4(to.host)).then(|| (self.public_ip(from).into(), self.public_ip(to).into()));
+        let v6 = self.ipv6(from).zip(self.ipv6(to)).map(|(from, to)| (from.into(), to.into()));
+        for block in v4.into_iter().chain(v6) {
+            self.blocks.push(((from.host, to.host), block));
+            self.block(block.0, block.1);
+        }
     }
 
     /// Undoes [`Self::block_between`] and [`Self::block_way`], wherever the two are by now. What is blocked between others
@@ -128,6 +134,7 @@ impl World {
         let state = &mut self.hosts[node.host];
         let old = (state.attachment, state.address);
         (state.attachment, state.address) = self.network.move_host(self.now, old, on, link);
+        state.ipv6 = self.network.ipv6_of(state.attachment, state.address);
         (state.net, state.news) = (on, true);
         self.break_streams(node.host);
         self.tell_news(node.host);
@@ -178,7 +185,7 @@ impl World {
     pub(super) fn hold(&mut self, host: usize, slot: u32) {
         let state = &mut self.hosts[host];
         let packet = self.network.packet_mut(slot);
-        let size = packet.bytes.len() + HEADERS;
+        let size = packet.bytes.len() + HEADERS + if packet.to.is_ipv6() { HEADER_MORE } else { 0 };
         let why = if state.socket_at(packet.to).is_none() {
             DropReason::NoSocket
         } else if state.held_bytes + size > RECEIVE_BUFFER {
@@ -193,9 +200,9 @@ impl World {
     /// Tells a machine of a new address, unless it is paused.
     fn tell_news(&mut self, host: usize) {
         let now = self.clock(host);
-        let Host { machine, address, news, paused, .. } = &mut self.hosts[host];
+        let interfaces = self.hosts[host].interfaces();
+        let Host { machine, news, paused, .. } = &mut self.hosts[host];
         if !*paused && std::mem::take(news) {
-            let interfaces = [IpAddr::V4(*address)];
             machine.handle(now, Input::Interfaces(&interfaces), &mut self.outbox);
             self.flush(host);
         }

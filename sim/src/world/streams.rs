@@ -1,6 +1,6 @@
 //! TCP connections of hosts, and firewalls before them.
 
-use super::{Host, MAIN_PORT, Node, World};
+use super::{Host, MAIN_PORT, Node, Socket, World};
 use crate::dice::{Label, stream};
 use crate::event::{DropReason, Event, Place};
 use crate::network::Datagram;
@@ -8,7 +8,7 @@ use crate::queue::Due;
 use crate::tcp::{self, Connection, News};
 use posse_core::{Ecn, Input, Instant, SocketId, StreamEnd, StreamId, StreamInput};
 use rand_core::Rng as _;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 
 /// Streams that a host accepts are numbered from here on, apart from those that its machine asked for.
 const FIRST_ACCEPTED: u64 = 1 << 32;
@@ -47,13 +47,14 @@ impl World {
     /// A machine asks for a connection.
     pub(super) fn connect(&mut self, host: usize, id: StreamId, to: SocketAddr) {
         let now = self.clock(host);
-        let Host { stack, address, next_port, machine, .. } = &mut self.hosts[host];
+        let socket = Socket { id: SocketId::MAIN, port: self.hosts[host].next_port, second: false };
+        let local = self.hosts[host].source_of(&socket, to.is_ipv6());
+        let Host { stack, next_port, machine, .. } = &mut self.hosts[host];
         let taken = stack.connections.iter().any(|connection| connection.id == id);
-        let (SocketAddr::V4(to), false) = (to, taken) else {
+        let (Some(local), false) = (local, taken) else {
             let refused = Input::Stream(id, StreamInput::Closed(StreamEnd::Refused));
             return machine.handle(now, refused, &mut self.outbox);
         };
-        let local = SocketAddrV4::new(*address, *next_port);
         *next_port = next_port.checked_add(1).unwrap_or(super::FIRST_EXTRA_PORT);
         stack.made += 1;
         let seed = seed_of(self.seed, host, stack.made);
@@ -85,9 +86,11 @@ impl World {
         let (from, to) = (packet.from, packet.to);
         let bytes = std::mem::take(&mut packet.bytes);
         let view = crate::event::PacketView { bytes: &bytes, ..packet.view() };
-        let Host { stack, address, attachment, .. } = &mut self.hosts[host];
+        let main = Socket { id: SocketId::MAIN, port: MAIN_PORT, second: false };
+        let main = self.hosts[host].source_of(&main, to.is_ipv6());
+        let Host { stack, attachment, .. } = &mut self.hosts[host];
         let known = stack.connections.iter_mut().find(|c| c.remote == from && c.local == to);
-        let opens = stack.listens && to == SocketAddrV4::new(*address, MAIN_PORT) && tcp::is_syn(&bytes);
+        let opens = stack.listens && Some(to) == main && tcp::is_syn(&bytes);
         if known.is_none() && !opens {
             let (answer, attachment) = (tcp::reset(&bytes), *attachment);
             self.network.packet_mut(slot).bytes = bytes;
@@ -176,7 +179,7 @@ impl World {
             let Some(news) = (if paused { None } else { connection.news() }) else { break };
             let mut bytes;
             let input = match news {
-                News::Accepted => StreamInput::Accepted { from: SocketAddr::V4(to) },
+                News::Accepted => StreamInput::Accepted { from: to },
                 News::Connected => StreamInput::Connected,
                 News::Bytes(read) => {
                     bytes = read;

@@ -55,6 +55,25 @@ fn an_address_that_is_shown_after_the_group_was_formed_is_tried_at_once() {
 }
 
 #[test]
+fn an_address_that_could_not_be_shown_at_first_is_shown_later() {
+    let mut config = ServerConfig::new(KEY, 1, [1; 32]);
+    let SocketAddr::V6(at) = of(SERVER) else { unreachable!() };
+    config.ipv6 = Some(at);
+    let mut bench = Bench::served(config, &FAR_APART[..2], |_| {});
+    bench.group();
+    // Neither by IPv4 between the two nor by IPv6 at all, until long after the four times that are asked at first.
+    bench.run_losing(8_000, |datagram| hopeless(datagram) || datagram.to.is_ipv6());
+    assert_eq!(peers_with(&bench, is_direct).len(), 0);
+    bench.run_losing(4_000, hopeless);
+    assert_eq!(peers_with(&bench, is_direct).len(), 1, "10 s after they were asked first");
+    // It is asked less and less often, and nothing new comes of it.
+    let before = bench.sent_to.iter().filter(|to| **to == of(SERVER)).count();
+    bench.run(100_000);
+    let asked = bench.sent_to.iter().filter(|to| **to == of(SERVER)).count() - before;
+    assert!((2..=8).contains(&asked), "{asked} in 100 s, of two clients");
+}
+
+#[test]
 fn a_forged_ipv6_address_gets_one_challenge_for_each_datagram_and_is_told_to_nobody() {
     let victim: SocketAddr = "[2001:db8:bad::1]:4000".parse().unwrap();
     let mut config = ServerConfig::new(KEY, 1, [1; 32]);

@@ -16,11 +16,11 @@ use posse_sim::scenario::{
     Action, ClientIndex, ClientSpec, GroupIndex, NatIndex, NatSpec, Network, Scenario, ServerDoors, Step, Tried,
     journal::What,
 };
-use posse_sim::{Allocation, Event, Filtering, Link, Mapping, Nat, Observer, World};
+use posse_sim::{Allocation, Event, Families, Filtering, Link, Mapping, Nat, Observer, World};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -265,6 +265,7 @@ fn homes([a, b]: [Nat; 2], techniques: Tried, probes: u16) -> Scenario {
         name: name.to_owned(),
         on: Network::Behind(NatIndex(home)),
         link: Link::PERFECT,
+        addresses: Families::Both,
         start: Duration::ZERO,
         policy: PathPolicy::default(),
         direct_peers: None,
@@ -283,6 +284,7 @@ fn homes([a, b]: [Nat; 2], techniques: Tried, probes: u16) -> Scenario {
         probes,
         cookies: false,
         policy: PathPolicy::default(),
+        ipv6: false,
         clients: vec![client("a", 0), client("b", 1)],
         groups: vec!["pair".to_owned()],
         steps: vec![Step { at: FORMED, every: Duration::ZERO, times: 1, action: create }],
@@ -293,12 +295,12 @@ fn homes([a, b]: [Nat; 2], techniques: Tried, probes: u16) -> Scenario {
 
 /// Counts what hosts send to each public address.
 #[derive(Default)]
-struct Straight(BTreeMap<(usize, Ipv4Addr), u64>);
+struct Straight(BTreeMap<(usize, IpAddr), u64>);
 
 impl Observer for Straight {
     fn event(&mut self, _: Instant, event: &Event<'_>) {
         if let Event::Sent { host, packet, .. } = event {
-            *self.0.entry((*host, *packet.to.ip())).or_insert(0) += 1;
+            *self.0.entry((*host, packet.to.ip())).or_insert(0) += 1;
         }
     }
 }
@@ -320,7 +322,7 @@ fn punch(scenario: &Scenario, cell: &Cell, tried: Tried, seed: u64) -> Result<Pu
     let probes = [(0, 1), (1, 0)].map(|(from, to)| {
         let ends = (nodes[from], nodes[to]);
         let (Some(from), Some(to)) = ends else { return 0 };
-        straight.borrow().0.get(&(from.index(), world.public_ip(to))).copied().unwrap_or(0)
+        straight.borrow().0.get(&(from.index(), world.public_ip(to).into())).copied().unwrap_or(0)
     });
     if cell.chance < 1.0 {
         let watched = run.world().now().since(Instant::ZERO) + WATCH;

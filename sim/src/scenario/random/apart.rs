@@ -2,8 +2,12 @@
 
 use super::{BUSY_MS, Draw, SETTLED_MS, once};
 use crate::dice::{self, Label};
-use crate::scenario::{Action, GroupIndex, Host, LinkOf, Scenario, Sending, ServerDoors, Step, Target, Ways};
-use crate::{Allocation, Chance, Link};
+use crate::nat::Firewall;
+use crate::scenario::{
+    Action, ClientIndex, GroupIndex, Host, LinkOf, NatIndex, Network, Scenario, Sending, ServerDoors, Step, Target,
+    Ways,
+};
+use crate::{Allocation, Chance, Families, Filtering, Link};
 use posse_core::{Channel, Duration, PathPolicy, Prefer, PunchPolicy, SendOptions};
 
 /// The longest time that somebody is out of reach: with what comes before and after, less than a session is kept.
@@ -61,6 +65,42 @@ pub(super) fn retained(seed: u64, scenario: &mut Scenario) {
         for client in &mut scenario.clients {
             client.retain = Some(Duration::from_millis(draw.pick(&[0, 0, 1_500, 6_000, 300_000])));
         }
+    }
+}
+
+/// In a third of the runs there is IPv6: at the server, on the internet, and behind most NATs, each with a firewall of its own
+/// kind. Most clients have both families; some have one, IPv6 alone only where they surely stay in reach by it.
+pub(super) fn ipv6(seed: u64, scenario: &mut Scenario) {
+    let mut draw = Draw(dice::stream(seed, Label::Swarm, 7));
+    if !draw.one_in(3) {
+        return;
+    }
+    scenario.ipv6 = true;
+    for at in 0..scenario.nats.len() {
+        let outside = match scenario.nats[at].behind {
+            Network::Internet => true,
+            Network::Behind(NatIndex(outer)) => scenario.nats[outer].nat.ipv6.is_some(),
+        };
+        let lifetime = Duration::from_secs(draw.pick(&[15, 30, 65, 120]));
+        let unreplied = draw.one_in(3).then(|| Duration::from_secs(draw.pick(&[15, 30])));
+        let [one, two, three] = Filtering::ALL.map(Some);
+        let filtering = draw.pick(&[one, two, three, three, None]);
+        let inbound_refresh = draw.one_in(2);
+        let wall = Firewall { filtering, lifetime, unreplied, inbound_refresh };
+        scenario.nats[at].nat.ipv6 = (outside && !draw.one_in(3)).then_some(wall);
+    }
+    let moves = |client: usize| {
+        let of = |step: &Step| matches!(step.action, Action::Move { client: ClientIndex(c), .. } if c == client);
+        scenario.steps.iter().any(of)
+    };
+    for at in 0..scenario.clients.len() {
+        let there = match scenario.clients[at].on {
+            Network::Internet => true,
+            Network::Behind(NatIndex(nat)) => scenario.nats[nat].nat.ipv6.is_some(),
+        };
+        let drawn = draw.pick(&[Families::Both, Families::Both, Families::V4, Families::V6]);
+        let stays = there && !moves(at);
+        scenario.clients[at].addresses = if drawn == Families::V6 && !stays { Families::Both } else { drawn };
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::scenario::{ClientSpec, Expectation, NatSpec, Sending, ServerDoors, Target, Tried};
-use crate::{Allocation, Filtering, Mapping, Way};
+use crate::{Allocation, Families, Filtering, Mapping, Way};
 use posse_core::{Channel, RelayReason, SendOptions};
 use proptest::collection::vec;
 use proptest::option;
@@ -59,6 +59,17 @@ fn links() -> BoxedStrategy<Link> {
 }
 
 prop_compose! {
+    fn firewalls()(
+        filtering in proptest::option::of(select(Filtering::ALL.to_vec())),
+        lifetime in positive(),
+        unreplied in proptest::option::of(positive()),
+        inbound_refresh in any::<bool>(),
+    ) -> Firewall {
+        Firewall { filtering, lifetime, unreplied, inbound_refresh }
+    }
+}
+
+prop_compose! {
     fn nats()(
         mapping in select(Mapping::ALL.to_vec()),
         filtering in select(Filtering::ALL.to_vec()),
@@ -71,11 +82,12 @@ prop_compose! {
         (inbound_refresh, hairpin, open_input) in any::<(bool, bool, bool)>(),
         (unreplied, filter_lifetime) in (proptest::option::of(positive()), proptest::option::of(positive())),
         absolute in proptest::option::of((positive(), positive())),
+        ipv6 in proptest::option::of(firewalls()),
     ) -> Nat {
         let absolute = absolute.map(|(one, other)| one.min(other)..=one.max(other));
         let ports = first.min(last)..=first.max(last);
         let nat = Nat { allocation, lifetime, inbound_refresh, hairpin, open_input, ..Nat::new(mapping, filtering) };
-        Nat { ports, stride, cross_traffic, block, unreplied, filter_lifetime, absolute, ..nat }
+        Nat { ports, stride, cross_traffic, block, unreplied, filter_lifetime, absolute, ipv6, ..nat }
     }
 }
 
@@ -237,12 +249,14 @@ fn hosts() -> BoxedStrategy<(Vec<NatSpec>, Vec<ClientSpec>)> {
     };
     // Not in the order of the alphabet, which is not what decides.
     let client = |name: &'static str| {
-        let own = (policies(), option::of(any::<u16>()), option::of(durations()));
+        let addresses = select(vec![Families::V4, Families::Both, Families::V6]);
+        let own = (policies(), option::of(any::<u16>()), option::of(durations()), addresses);
         (networks(NATS), links(), durations(), own).prop_map(
-            move |(on, link, start, (policy, direct_peers, retain))| ClientSpec {
+            move |(on, link, start, (policy, direct_peers, retain, addresses))| ClientSpec {
                 name: name.to_owned(),
                 on,
                 link,
+                addresses,
                 start,
                 policy,
                 direct_peers,
@@ -256,7 +270,7 @@ fn hosts() -> BoxedStrategy<(Vec<NatSpec>, Vec<ClientSpec>)> {
 prop_compose! {
     fn scenarios()(
         (title, seed, duration) in (any::<String>(), any::<u64>(), positive()),
-        (nats, clients) in hosts(),
+        ((mut nats, mut clients), ipv6) in (hosts(), any::<bool>()),
         server in links(),
         doors in select(vec![ServerDoors::None, ServerDoors::Port, ServerDoors::Address]),
         probes in any::<u16>(),
@@ -267,6 +281,11 @@ prop_compose! {
         packets in vec(packets(), 0..8),
         expects in vec(expects(), 0..8),
     ) -> Scenario {
+        if !ipv6 {
+            // Nobody has what the server has not.
+            nats.iter_mut().for_each(|spec| spec.nat.ipv6 = None);
+            clients.iter_mut().for_each(|c| c.addresses = c.addresses.min(Families::Both));
+        }
         Scenario {
             title,
             seed,
@@ -278,6 +297,7 @@ prop_compose! {
             probes,
             cookies,
             policy,
+            ipv6,
             clients,
             groups: vec!["room".to_owned(), "other-room".to_owned()],
             steps: created.into_iter().chain(others).collect(),
