@@ -13,8 +13,8 @@ use posse_sim::oracle::{self, Behaviour, Budget, Directions, How};
 use posse_sim::scenario::judge;
 use posse_sim::scenario::run::Run;
 use posse_sim::scenario::{
-    Action, ClientIndex, ClientSpec, GroupIndex, NatIndex, NatSpec, Network, Scenario, ServerDoors, Step, Tried,
-    journal::What,
+    Action, ClientIndex, ClientSpec, GroupIndex, Host, LinkOf, NatIndex, NatSpec, Network, Scenario, ServerDoors, Step,
+    Tried, journal::What,
 };
 use posse_sim::{Allocation, Event, Families, Filtering, Link, Mapping, Nat, Observer, World};
 use std::cell::RefCell;
@@ -180,12 +180,19 @@ impl Cell {
 pub(super) struct Ends {
     pub(super) nats: [Nat; 2],
     pub(super) tried: Tried,
+    /// Whether a firewall lets none of its datagrams pass.
+    pub(super) no_udp: [bool; 2],
 }
 
 impl Ends {
     /// Whether both come to a direct path.
     pub(super) fn goes_direct(self, seed: u64) -> Result<bool, Failure> {
-        let scenario = homes(self.nats, self.tried, Scenario::PROBES);
+        let mut scenario = homes(self.nats, self.tried, Scenario::PROBES);
+        scenario.ipv6 = scenario.nats.iter().any(|spec| spec.nat.ipv6.is_some());
+        for client in (0..2).filter(|client| self.no_udp[*client]) {
+            let action = Action::BlockUdp { link: LinkOf::Host(Host::Client(ClientIndex(client))), lasts: None };
+            scenario.steps.push(Step { at: Duration::ZERO, every: Duration::ZERO, times: 1, action });
+        }
         let mut run = Run::new(&scenario, seed).map_err(|e| Failure::Setup(e.to_string()))?;
         let nodes = [ClientIndex(0), ClientIndex(1)].map(|client| run.client(client));
         let last = |world: &World, i: usize| last_word(world, nodes[i]);
