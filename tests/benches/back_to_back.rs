@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! cargo bench -p posse-tests --bench back_to_back              table: packets/s, ns and allocations a packet
-//! cargo bench -p posse-tests --bench back_to_back -- count N   moves N packets and says nothing: for .ci/instructions
+//! cargo bench -p posse-tests --bench back_to_back -- count SUITE N [BYTES]   moves N packets of messages of so many bytes and
+//!                                                              says how many messages: for .ci/instructions
 //! ```
 //!
 //! A client sends 1,100-byte reliable messages on its server link as fast as window and credit allow; whatever either
@@ -96,6 +97,9 @@ struct Two {
     down: [Outbox; 2],
     payload: Vec<u8>,
     datagram: Vec<u8>,
+    /// Bytes of a message, and how many were polled.
+    size: usize,
+    polled: u64,
     building: Work,
     receiving: Work,
     acknowledged: Work,
@@ -130,6 +134,8 @@ impl Two {
             down: [outbox(), outbox()],
             payload: Vec::with_capacity(2_048),
             datagram: Vec::with_capacity(2_048),
+            size: MESSAGE.len(),
+            polled: 0,
             building: Work::default(),
             receiving: Work::default(),
             acknowledged: Work::default(),
@@ -139,7 +145,8 @@ impl Two {
     /// What was written a step ago arrives but for what `drop` names by its place; then both write.
     fn step(&mut self, drop: impl Fn(usize) -> bool) {
         self.now = self.now + WAY;
-        let Self { now, client, server, up, down, payload, datagram: bytes, building, receiving, acknowledged } = self;
+        let Self { now, client, server, up, down, payload, datagram: bytes, polled, .. } = self;
+        let (building, receiving, acknowledged) = (&mut self.building, &mut self.receiving, &mut self.acknowledged);
         up.swap(0, 1);
         down.swap(0, 1);
         let ([up_next, up_now], [down_next, down_now]) = (up, down);
@@ -150,8 +157,12 @@ impl Two {
                 receiving.measure(|| {
                     server.handle(*now, input, down_next);
                     while let Some(event) = server.poll_event(*now, payload) {
-                        if let ServerEvent::LoginRequested { login, .. } = event {
-                            server.accept(*now, login, b"", b"").unwrap();
+                        match event {
+                            ServerEvent::LoginRequested { login, .. } => {
+                                server.accept(*now, login, b"", b"").unwrap();
+                            }
+                            ServerEvent::Message(_) => *polled += 1,
+                            _ => {}
                         }
                     }
                 });
@@ -173,8 +184,8 @@ impl Two {
     }
 
     fn fill(&mut self) {
-        let to = PeerId::SERVER;
-        while self.client.send(self.now, to, Channel::reliable(0), &MESSAGE, SendOptions::default()).is_ok() {}
+        let (to, message) = (PeerId::SERVER, &MESSAGE[..self.size]);
+        while self.client.send(self.now, to, Channel::reliable(0), message, SendOptions::default()).is_ok() {}
     }
 
     fn log_in(&mut self) {
@@ -225,7 +236,9 @@ fn main() {
         let (suite, packets) = (number(1).unwrap_or(2) as usize, number(2).unwrap_or(1_000));
         let mut two = Two::new(suites[suite.min(2)].1.clone());
         two.log_in();
+        two.size = number(3).map_or(MESSAGE.len(), |bytes| (bytes as usize).clamp(1, MESSAGE.len()));
         two.bulk(packets);
+        println!("{}", two.polled);
         return;
     }
     for (name, suite) in suites {

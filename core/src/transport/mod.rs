@@ -344,7 +344,6 @@ impl Transport {
     ) -> Result<u64, TransportSendError> {
         self.advance(now);
         self.busy_at = Some(self.clock);
-        let seq = seq.unwrap_or_else(|| self.out.next_seq(scope).unwrap_or(0));
         let options = self.for_stream(scope, options);
         let displaced = self.out.send(self.clock, scope, seq, bytes, &options)?;
         Ok(displaced + self.drop_unrelayed())

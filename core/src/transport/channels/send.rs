@@ -57,6 +57,11 @@ struct OutScope {
 }
 
 impl OutScope {
+    /// The number that its next message has.
+    fn next_seq(&self) -> u64 {
+        self.next_loose.max(self.base + self.messages.len() as u64)
+    }
+
     fn message(&self, seq: u64) -> Option<&OutMessage> {
         self.messages.get(usize::try_from(seq.checked_sub(self.base)?).ok()?)
     }
@@ -138,6 +143,9 @@ pub(in crate::transport) struct Outgoing {
     names: BTreeMap<Scope, u64>,
     next_id: u64,
     turns: Turns,
+    /// A reliable message may be sent whatever the time, as [`Self::settle`] found last: most often what [`Self::has_data`] is
+    /// asked for, several times a packet.
+    goes_on: bool,
     /// What is to be sent again, by rank.
     again: [VecDeque<Name>; RANKS],
     loose: usize,
@@ -172,6 +180,7 @@ impl Outgoing {
             names: BTreeMap::new(),
             next_id: 0,
             turns: Turns::default(),
+            goes_on: false,
             again: Default::default(),
             loose: 0,
             loose_bytes: 0,
@@ -208,19 +217,24 @@ impl Outgoing {
     /// Whether [`Self::send`] would take a message of that length in this scope. An unreliable one is taken whenever it may
     /// be that long.
     pub(in crate::transport) fn check_room(&mut self, scope: Scope, len: usize) -> Result<(), TransportSendError> {
+        self.check_room_at(self.place(scope), scope, len)
+    }
+
+    /// The same, of the scope that stands there if it is known.
+    fn check_room_at(&mut self, at: Option<usize>, scope: Scope, len: usize) -> Result<(), TransportSendError> {
         let reliable = scope.is_reliable();
         let max = self.max_len(reliable);
         if len > max {
             return Err(TransportSendError::TooLarge { max });
         }
-        if reliable && !self.names.contains_key(&scope) && !self.has_free_scope() {
+        if reliable && at.is_none() && !self.has_free_scope() {
             return Err(TransportSendError::TooManyScopes);
         }
         if scope == Scope::Control {
             if self.control_queued + len + flow::MESSAGE_OVERHEAD as usize > MAX_CONTROL_BYTES as usize {
                 return Err(TransportSendError::Full);
             }
-        } else if reliable && !self.fits(scope, len) {
+        } else if reliable && !self.fits(at, len) {
             match self.wanted.iter_mut().find(|(wanting, _)| *wanting == scope) {
                 Some((_, wanted)) => *wanted = len,
                 None => self.wanted.push((scope, len)),
@@ -240,8 +254,8 @@ impl Outgoing {
     }
 
     /// Whether there is room in the scope and on the link, and the peer is known to take it.
-    fn fits(&self, scope: Scope, len: usize) -> bool {
-        let queued = self.names.get(&scope).and_then(|id| self.find(*id)).and_then(|at| self.scopes.get(at));
+    fn fits(&self, at: Option<usize>, len: usize) -> bool {
+        let queued = at.and_then(|at| self.scopes.get(at));
         let cost = len.saturating_add(flow::MESSAGE_OVERHEAD as usize);
         let known = self.peer_max_known || len as u64 <= self.peer_max;
         known && len <= self.room() && queued.map_or(0, |s| s.queued).saturating_add(cost) <= self.send_buffer
@@ -249,7 +263,7 @@ impl Outgoing {
 
     /// A channel on which a send was refused and would be taken, or refused for another reason, now.
     pub(in crate::transport) fn writable(&mut self) -> Option<Channel> {
-        let fits = |(scope, len): &(Scope, usize)| *len > self.max_len(true) || self.fits(*scope, *len);
+        let fits = |(scope, len): &(Scope, usize)| *len > self.max_len(true) || self.fits(self.place(*scope), *len);
         let at = self.wanted.iter().position(fits)?;
         self.wanted.swap_remove(at).0.channel()
     }
@@ -279,18 +293,12 @@ impl Outgoing {
         self.queued == 0 && self.control_queued == 0
     }
 
-    /// The number that [`Self::send`] must be given next; `None` if any.
-    pub(in crate::transport) fn next_seq(&self, scope: Scope) -> Option<u64> {
-        let at = self.find(*self.names.get(&scope)?)?;
-        self.scopes.get(at).map(|s| s.next_loose.max(s.base + s.messages.len() as u64))
-    }
-
-    /// Queues a message. Says how many older unreliable ones made way for it.
+    /// Queues a message; without a number it gets the scope's next. Says how many older unreliable ones made way for it.
     pub(in crate::transport) fn send(
         &mut self,
         now: Instant,
         scope: Scope,
-        seq: u64,
+        seq: Option<u64>,
         bytes: &[u8],
         options: &SendOptions,
     ) -> Result<u64, TransportSendError> {
@@ -298,11 +306,17 @@ impl Outgoing {
         if reliable && options.deadline.is_some() {
             return Err(TransportSendError::ReliableDeadline);
         }
-        self.check_room(scope, bytes.len())?;
-        if reliable && self.next_seq(scope).is_some_and(|next| next != seq) {
+        let at = self.place(scope);
+        self.check_room_at(at, scope, bytes.len())?;
+        let next = at.and_then(|at| self.scopes.get(at)).map(OutScope::next_seq);
+        let seq = seq.or(next).unwrap_or(0);
+        if reliable && next.is_some_and(|next| next != seq) {
             return Err(TransportSendError::Sequence);
         }
-        let at = self.enter(scope, seq)?;
+        let at = match at {
+            Some(at) => at,
+            None => self.enter(scope, seq)?,
+        };
         if let Some(key) = options.replaces {
             self.supersede(at, key);
         }
@@ -430,11 +444,13 @@ impl Outgoing {
         self.scopes.len() + self.ending.len() < MAX_SCOPES
     }
 
-    /// Where the scope stands, entered if it is new.
+    /// Where the scope stands, if it was entered.
+    fn place(&self, scope: Scope) -> Option<usize> {
+        self.names.get(&scope).and_then(|&id| self.find(id))
+    }
+
+    /// Enters a new scope.
     fn enter(&mut self, scope: Scope, seq: u64) -> Result<usize, TransportSendError> {
-        if let Some(at) = self.names.get(&scope).and_then(|&id| self.find(id)) {
-            return Ok(at);
-        }
         if !self.has_free_scope() {
             return Err(TransportSendError::TooManyScopes);
         }
@@ -595,35 +611,44 @@ impl Outgoing {
 
     /// Whether there is anything to send at `now`, credit allowing. [`Self::settle`] keeps the queues' heads live.
     pub(in crate::transport) fn has_data(&self, now: Instant) -> bool {
-        self.again.iter().any(|queue| !queue.is_empty())
+        self.goes_on
+            || self.again.iter().any(|queue| !queue.is_empty())
             || self.ending.iter().any(|e| e.pending)
-            || self.turns.waiting().any(|id| self.is_sendable(id, now))
+            || self.turns.waiting().any(|(rank, id)| {
+                self.find(id).and_then(|at| self.scopes.get(at)).is_some_and(|out| self.is_sendable(out, rank, now))
+            })
     }
 
-    fn is_sendable(&self, id: u64, now: Instant) -> bool {
-        let Some(out) = self.find(id).and_then(|at| self.scopes.get(at)) else { return false };
+    fn is_sendable(&self, out: &OutScope, rank: usize, now: Instant) -> bool {
         match out.message(out.unsent) {
-            Some(message) if out.scope.is_reliable() => self.affords(out, message, self.turns.rank(id)),
+            Some(message) if out.scope.is_reliable() => self.affords(out, message, rank),
             _ => out.loose.iter().any(|m| !m.is_stale(now)),
         }
     }
 
     /// Whether the message was begun, or credit lets it.
-    fn affords(&self, out: &OutScope, message: &OutMessage, rank: Option<usize>) -> bool {
+    fn affords(&self, out: &OutScope, message: &OutMessage, rank: usize) -> bool {
         let cost = flow::cost(message.bytes.len() as u64);
         // The first class finds some credit left whatever the others have begun.
-        let reserve = if rank == Some(FIRST) { 0 } else { flow::RESERVE };
+        let reserve = if rank == FIRST { 0 } else { flow::RESERVE };
         let affords = || self.credit.affords(cost + reserve) && out.credit.affords(cost);
         message.charged || out.scope == Scope::Control || affords()
     }
 
     /// Takes from the queues' heads what became settled or stale, and what waits for credit.
     pub(in crate::transport) fn settle(&mut self, now: Instant) {
+        self.goes_on = false;
+        if self.turns.is_idle() && self.again.iter().all(VecDeque::is_empty) {
+            return;
+        }
         for rank in 0..RANKS {
             self.settle_again(rank);
-            while let Some(id) = self.turns.turn(rank, 0)
-                && !self.prepare(id, now)
-            {}
+            while let Some(id) = self.turns.turn(rank, 0) {
+                if let Some(at) = self.prepare(id, rank, now) {
+                    self.goes_on |= self.scopes.get(at).is_some_and(|out| out.scope.is_reliable());
+                    break;
+                }
+            }
         }
     }
 
@@ -638,21 +663,22 @@ impl Outgoing {
         }
     }
 
-    /// Drops what is stale at the scope's head, and takes the scope out of its turn if it may not send. True if it may.
-    fn prepare(&mut self, id: u64, now: Instant) -> bool {
+    /// Drops what is stale at the head of the scope whose turn it is in a class. Says where it stands if it may send, else takes it
+    /// out of its turn.
+    fn prepare(&mut self, id: u64, rank: usize, now: Instant) -> Option<usize> {
         let Some(at) = self.find(id) else {
             self.turns.forget(id);
-            return false;
+            return None;
         };
         while self.scopes.get(at).and_then(|out| out.loose.front()).is_some_and(|m| m.is_stale(now)) {
             self.drop_loose(at, 0);
             self.dropped.expired += 1;
         }
-        let sendable = self.is_sendable(id, now);
-        if !sendable {
-            self.turns.block(id);
+        if self.scopes.get(at).is_some_and(|out| self.is_sendable(out, rank, now)) {
+            return Some(at);
         }
-        sendable
+        self.turns.block(id);
+        None
     }
 
     /// Writes what is to be written, as far as it fits.
@@ -667,6 +693,9 @@ impl Outgoing {
         self.write_fresh(now, packet, CONTROL, &mut wrote);
         let again = &self.again;
         for rank in self.turns.order(|rank| again.get(rank).is_some_and(|queue| !queue.is_empty())) {
+            if self.turns.is_empty(rank) && self.again.get(rank).is_none_or(VecDeque::is_empty) {
+                continue;
+            }
             let before = packet.w.len();
             self.write_again(packet, rank, &mut wrote);
             self.write_fresh(now, packet, rank, &mut wrote);
@@ -704,11 +733,8 @@ impl Outgoing {
         while misfits <= MISFITS
             && let Some(id) = self.turns.turn(rank, misfits)
         {
-            if !self.prepare(id, now) {
-                continue;
-            }
+            let Some(at) = self.prepare(id, rank, now) else { continue };
             let before = packet.w.len();
-            let Some(at) = self.find(id) else { return };
             let reliable = self.scopes.get(at).is_some_and(|out| out.scope.is_reliable());
             let written = if reliable { self.write_new(packet, at, wrote) } else { self.write_loose(packet, at) };
             match written {
@@ -722,7 +748,7 @@ impl Outgoing {
         let out = self.scopes.get(at)?;
         let (scope, seq) = (out.id, out.unsent);
         let (start, end) = out.message(seq)?.unsent();
-        let piece = self.write_piece(packet, Piece { scope, seq, start, end })?;
+        let piece = self.write_at(packet, at, Piece { scope, seq, start, end })?;
         let out = self.scopes.get_mut(at)?;
         let message = out.message_mut(seq)?;
         message.sent = piece.end;
@@ -744,6 +770,11 @@ impl Outgoing {
     /// Writes as much of the piece as fits, from its start; says what was written.
     pub(in crate::transport) fn write_piece(&mut self, packet: &mut Packet<'_, '_>, piece: Piece) -> Option<Piece> {
         let at = self.find(piece.scope)?;
+        self.write_at(packet, at, piece)
+    }
+
+    /// The same, of the scope that stands there.
+    fn write_at(&mut self, packet: &mut Packet<'_, '_>, at: usize, piece: Piece) -> Option<Piece> {
         let out = self.scopes.get_mut(at)?;
         let message = out.message(piece.seq)?;
         let room = packet.w.room().checked_sub(out.overhead(packet))?;

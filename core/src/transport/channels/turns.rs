@@ -38,14 +38,15 @@ struct Flow {
     on: [bool; RANKS],
     /// Waits for credit.
     blocked: bool,
+    /// The ring it belongs in: of its most urgent message that waits, unless it is blocked. Worked out when either changes.
+    rank: Option<usize>,
     /// Bytes it may still send in this turn; below zero, what it sent too much.
     deficit: i64,
 }
 
 impl Flow {
-    /// The ring it belongs in.
-    fn rank(&self) -> Option<usize> {
-        if self.blocked { None } else { self.waiting.iter().position(|&n| n > 0) }
+    fn set_rank(&mut self) {
+        self.rank = if self.blocked { None } else { self.waiting.iter().position(|&n| n > 0) };
     }
 }
 
@@ -65,7 +66,7 @@ impl Turns {
         let at = match self.flows.binary_search_by_key(&id, |f| f.id) {
             Ok(at) => at,
             Err(at) => {
-                let flow = Flow { id, waiting: [0; RANKS], on: [false; RANKS], blocked: false, deficit: 0 };
+                let flow = Flow { id, waiting: [0; RANKS], on: [false; RANKS], blocked: false, rank: None, deficit: 0 };
                 self.flows.insert(at, flow);
                 at
             }
@@ -101,6 +102,7 @@ impl Turns {
     pub(super) fn block(&mut self, id: u64) {
         if let Some(flow) = self.find(id).and_then(|at| self.flows.get_mut(at)) {
             flow.blocked = true;
+            flow.rank = None;
         }
     }
 
@@ -127,7 +129,8 @@ impl Turns {
 
     fn place(&mut self, at: usize) {
         let Some(flow) = self.flows.get_mut(at) else { return };
-        if let Some(rank) = flow.rank()
+        flow.set_rank();
+        if let Some(rank) = flow.rank
             && let (Some(on), Some(ring)) = (flow.on.get_mut(rank), self.rings.get_mut(rank))
             && !core::mem::replace(on, true)
         {
@@ -135,8 +138,25 @@ impl Turns {
         }
     }
 
+    /// Nobody stands in any ring.
+    pub(super) fn is_idle(&self) -> bool {
+        self.rings.iter().all(VecDeque::is_empty)
+    }
+
+    /// Nobody stands in the class's ring.
+    #[inline]
+    pub(super) fn is_empty(&self, rank: usize) -> bool {
+        self.rings.get(rank).is_none_or(VecDeque::is_empty)
+    }
+
     /// Whose turn it is in a class, or who follows `skip` places behind.
+    #[inline]
     pub(super) fn turn(&mut self, rank: usize, skip: usize) -> Option<u64> {
+        // Asked several times a packet, mostly of classes that nobody uses.
+        if self.is_empty(rank) { None } else { self.search(rank, skip) }
+    }
+
+    fn search(&mut self, rank: usize, skip: usize) -> Option<u64> {
         let Self { flows, rings, .. } = self;
         let ring = rings.get_mut(rank)?;
         let (mut at, mut left) = (0, skip);
@@ -144,7 +164,7 @@ impl Turns {
             let id = *ring.get(at)?;
             let flow = flows.binary_search_by_key(&id, |f| f.id).ok().and_then(|at| flows.get_mut(at));
             match flow {
-                Some(flow) if flow.rank() == Some(rank) => {
+                Some(flow) if flow.rank == Some(rank) => {
                     if at == 0 && flow.deficit <= 0 {
                         flow.deficit += QUANTUM;
                         ring.rotate_left(1);
@@ -164,17 +184,17 @@ impl Turns {
         }
     }
 
-    /// Those whose turn it is or will be, class by class.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = u64> {
+    /// Those whose turn it is or will be, class by class, and their class.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (usize, u64)> {
         (0..RANKS).zip(&self.rings).flat_map(move |(rank, ring)| {
             let is_live = move |id: &u64| self.rank(*id) == Some(rank);
-            ring.iter().copied().filter(is_live)
+            ring.iter().copied().filter(is_live).map(move |id| (rank, id))
         })
     }
 
     /// The class that a scope is served in now.
     pub(super) fn rank(&self, id: u64) -> Option<usize> {
-        self.find(id).and_then(|at| self.flows.get(at)).and_then(Flow::rank)
+        self.find(id).and_then(|at| self.flows.get(at)).and_then(|flow| flow.rank)
     }
 
     /// A scope sent so many bytes of new data.
@@ -280,7 +300,7 @@ mod tests {
         assert_eq!(turns.order(|_| false).map(|rank| turns.turn(rank, 0)), [Some(2), Some(1), None]);
         turns.done(2, 3);
         turns.done(2, 1);
-        assert_eq!(turns.waiting().collect::<Vec<_>>(), [1]);
+        assert_eq!(turns.waiting().collect::<Vec<_>>(), [(2, 1)]);
     }
 
     #[test]
